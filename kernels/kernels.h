@@ -1,0 +1,291 @@
+/*
+ * The table of kernels: everything a model needs of a device, behind function pointers.
+ * One implementation per device (kernels/cpu, kernels/cuda) plus the plain C reference
+ * built twice (float and double). kernels/ knows nothing of the rest of the project.
+ *
+ * Rules all entries keep:
+ * - Arguments: the stream, outputs, inputs, sizes, `err`. Shapes stand behind each
+ *   argument. B batch, T sequence, C d_model, V vocabulary rows (padding included),
+ *   H query heads, G key/value heads, D head size, F d_ff.
+ * - Work is queued on `stream` and may not have happened on return (CPU streams are
+ *   immediate). No entry synchronises, allocates or frees: all can be captured.
+ * - Activations, weights and their gradients are F32, BF16, F16 (F64 in the double
+ *   reference); kernels dispatch on the tensors' types, accumulate in fp32 or wider,
+ * and store rounded to nearest even. Statistics and losses are F32 (F64). A weight
+ * gradient may be F32 under low-precision activations.
+ * - Deterministic: same inputs and options, same bits, whatever else runs. On the CPU
+ * the bits must not depend on the thread count either, where that costs nothing.
+ * - `accumulate`: true adds to the output, false overwrites it.
+ * - Shapes are the caller's promise (assert); false is for what the device refuses.
+ */
+#ifndef KERNELS_KERNELS_H
+#define KERNELS_KERNELS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "kernels/tensor.h"
+
+/* Why a kernel call failed. */
+enum kernel_failure {
+    KERNEL_OK,
+    KERNEL_UNSUPPORTED, /* this device or build lacks it */
+    KERNEL_OUT_OF_MEMORY,
+    KERNEL_DEVICE_FAULT
+};
+
+struct kernel_error {
+    enum kernel_failure kind;
+    size_t bytes_asked, bytes_free; /* KERNEL_OUT_OF_MEMORY */
+    char sentence[256];             /* lower case, no full stop */
+};
+
+struct stream; /* a queue of work on one device; opaque */
+struct device_event;
+struct graph; /* a captured stretch of work */
+
+enum math { MATH_F32, MATH_TF32 /* fp32 operands rounded to tf32 before products */ };
+
+struct stream_options {
+    int device;  /* index; 0 on the CPU */
+    int threads; /* CPU: worker threads; 0: all cores */
+    enum math math;
+};
+
+enum memory_kind { MEMORY_DEVICE, MEMORY_PINNED };
+enum copy_kind { COPY_TO_DEVICE, COPY_TO_HOST, COPY_ON_DEVICE };
+
+/*
+ * What the host wants the device to know about this step, and what the device decides.
+ * One F32 tensor of CONTROL_COUNT elements in device memory, so that a captured graph
+ * reads fresh values each replay. Loss scale and step live here because the device
+ * changes them (an overflowing fp16 step is skipped and halves the scale).
+ */
+enum control {
+    CONTROL_LR,          /* written by the host before each step */
+    CONTROL_LOSS_SCALE,  /* 1 where unscaled */
+    CONTROL_GOOD_STEPS,  /* steps since the scale last changed */
+    CONTROL_UPDATES,     /* AdamW's t: updates really made */
+    CONTROL_SKIPPED,     /* updates skipped for overflow */
+    CONTROL_GRAD_NORM,   /* of the unscaled gradient, before clipping */
+    CONTROL_GRAD_FACTOR, /* what AdamW multiplies gradients by: clip ÷ loss scale */
+    CONTROL_OVERFLOW,    /* 1: a gradient is not finite, this update is skipped */
+    CONTROL_LOSS,        /* mean loss of the step over its micro-steps (this rank) */
+    CONTROL_ACCURACY,    /* share of tokens whose arg max is the target */
+    CONTROL_COUNT = 16
+};
+
+struct attention_shape {
+    int64_t batch, seq_len, heads, kv_heads, head_dim;
+    int64_t window; /* 0: full causal; w: each token sees itself and w − 1 before it */
+};
+
+/* Bytes an attention kernel needs besides its operands, for one layer. */
+struct attention_memory {
+    size_t saved;           /* kept from forward to backward (LSE, or probabilities) */
+    size_t forward_scratch; /* contents do not matter before or after */
+    size_t backward_scratch;
+};
+
+/*
+ * One way to compute causal attention, scale 1/√D. `qkv` is packed [B, T, H + 2G, D]:
+ * queries, then keys, then values. Query head h reads key/value head h ÷ (H ÷ G).
+ */
+struct attention_kernel {
+    const char *name; /* "naive", "fused", "flash", "cudnn" */
+    void (*plan)(const struct attention_shape *shape, enum dtype type, int threads,
+            struct attention_memory *out);
+    bool (*forward)(struct stream *stream, struct tensor *out, /* [B, T, H, D] */
+            struct tensor *saved, /* U8 [saved]; data NULL where backward won't come */
+            struct tensor *scratch,   /* U8 [forward_scratch] */
+            const struct tensor *qkv, /* [B, T, H + 2G, D] */
+            const struct attention_shape *shape, struct kernel_error *err);
+    bool (*backward)(struct stream *stream,
+            struct tensor *dqkv,    /* [B, T, H + 2G, D], overwritten */
+            struct tensor *scratch, /* U8 [backward_scratch] */
+            const struct tensor *dout, const struct tensor *out, /* [B, T, H, D] */
+            const struct tensor *qkv, const struct tensor *saved,
+            const struct attention_shape *shape, struct kernel_error *err);
+};
+
+struct adamw_options {
+    float beta1, beta2, epsilon, weight_decay;
+};
+
+struct clip_options {
+    float clip;         /* largest allowed norm; 0: no clipping */
+    bool dynamic_scale; /* fp16: halve on overflow, double after `growth_steps` good */
+    int growth_steps;
+};
+
+struct kernels {
+    const char *name; /* "cpu", "cuda", "reference", "reference64" */
+
+    /* -- device, memory, streams ------------------------------------------------- */
+    int (*device_count)(void);
+    /* Model name of a device, e.g. "Intel(R) Xeon(R)". Writes at most `size` bytes. */
+    void (*device_name)(int device, char *name, size_t size);
+    bool (*allocate)(int device, enum memory_kind kind, size_t bytes, void **out,
+            struct kernel_error *err);
+    void (*release)(int device, enum memory_kind kind, void *memory, size_t bytes);
+    bool (*stream_create)(const struct stream_options *options, struct stream **out,
+            struct kernel_error *err);
+    void (*stream_destroy)(struct stream *stream);
+    bool (*stream_synchronize)(struct stream *stream, struct kernel_error *err);
+    bool (*event_create)(
+            struct stream *stream, struct device_event **out, struct kernel_error *err);
+    void (*event_destroy)(struct device_event *event);
+    bool (*event_record)(struct stream *stream, struct device_event *event,
+            struct kernel_error *err);
+    /* `stream` waits for `event`, not the host. */
+    bool (*event_wait)(struct stream *stream, struct device_event *event,
+            struct kernel_error *err);
+    /* Both must have happened (synchronise first). */
+    bool (*event_elapsed_ms)(struct device_event *from, struct device_event *to,
+            double *ms, struct kernel_error *err);
+    /* Optional, NULL where the device has no graphs: capture a stream's work, replay.
+     */
+    bool (*graph_begin)(struct stream *stream, struct kernel_error *err);
+    bool (*graph_end)(
+            struct stream *stream, struct graph **out, struct kernel_error *err);
+    bool (*graph_launch)(
+            struct stream *stream, struct graph *graph, struct kernel_error *err);
+    void (*graph_destroy)(struct graph *graph);
+
+    bool (*copy)(struct stream *stream, enum copy_kind kind, void *to, const void *from,
+            size_t bytes, struct kernel_error *err);
+    bool (*fill)(struct stream *stream, void *memory, unsigned char byte, size_t bytes,
+            struct kernel_error *err);
+
+    /* -- elementwise ------------------------------------------------------------- */
+    /* out = in, converting type; same count. */
+    bool (*cast)(struct stream *, struct tensor *out, const struct tensor *in,
+            struct kernel_error *);
+    /* out = a + b. out may be a or b. */
+    bool (*add)(struct stream *, struct tensor *out, const struct tensor *a,
+            const struct tensor *b, struct kernel_error *);
+    /* out = gelu(in), the tanh form: 0.5x(1 + tanh(√(2/π)(x + 0.044715x³))). */
+    bool (*gelu_forward)(struct stream *, struct tensor *out, const struct tensor *in,
+            struct kernel_error *);
+    /* din = dout × gelu′(in). din may be dout. */
+    bool (*gelu_backward)(struct stream *, struct tensor *din,
+            const struct tensor *dout, const struct tensor *in, struct kernel_error *);
+    /* out = silu(gate) × up. gate_up is [N, 2F]: gate in columns 0…F−1, then up. */
+    bool (*swiglu_forward)(struct stream *, struct tensor *out /* [N, F] */,
+            const struct tensor *gate_up /* [N, 2F] */, struct kernel_error *);
+    bool (*swiglu_backward)(struct stream *, struct tensor *dgate_up /* [N, 2F] */,
+            const struct tensor *dout /* [N, F] */,
+            const struct tensor *gate_up /* [N, 2F]; may be dgate_up */,
+            struct kernel_error *);
+    /* Rotary positions (halves convention, as HF Llama), in place on the first H + G
+     * heads of qkv [B, T, H + 2G, D]; backward turns the other way. */
+    bool (*rope_forward)(struct stream *, struct tensor *qkv, int64_t heads,
+            int64_t kv_heads, float theta, struct kernel_error *);
+    bool (*rope_backward)(struct stream *, struct tensor *dqkv, int64_t heads,
+            int64_t kv_heads, float theta, struct kernel_error *);
+
+    /* -- embedding --------------------------------------------------------------- */
+    /* out[b,t] = token_table[tokens[b,t]] (+ position_table[t] where given). */
+    bool (*embedding_forward)(struct stream *, struct tensor *out /* [B, T, C] */,
+            const struct tensor *tokens /* I32 [B, T] */,
+            const struct tensor *token_table /* [V, C] */,
+            const struct tensor *position_table /* [≥T, C] or absent */,
+            struct kernel_error *);
+    bool (*embedding_backward)(struct stream *, struct tensor *dtoken_table,
+            struct tensor *dposition_table /* or absent */,
+            struct tensor *scratch /* U8 [embedding_scratch] */,
+            const struct tensor *dout /* [B, T, C] */, const struct tensor *tokens,
+            bool accumulate, struct kernel_error *);
+    size_t (*embedding_scratch)(int64_t tokens, int64_t vocab, int64_t channels);
+
+    /* -- normalisation, eps 1e-5 --------------------------------------------------
+     * sum = x + y where y is given (residual add fused in; sum may be x), else sum is
+     * absent and x is normalised. Backward: dx (+)= the gradient reaching sum. */
+    bool (*layernorm_forward)(struct stream *, struct tensor *out /* [N, C] */,
+            struct tensor *mean, struct tensor *rstd /* [N]; absent: not kept */,
+            struct tensor *sum, const struct tensor *x, const struct tensor *y,
+            const struct tensor *weight, const struct tensor *bias /* [C] */,
+            struct kernel_error *);
+    bool (*layernorm_backward)(struct stream *, struct tensor *dx,
+            struct tensor *dweight, struct tensor *dbias,
+            struct tensor *scratch /* U8 [norm_scratch] */, const struct tensor *dout,
+            const struct tensor *x /* what was normalised */, const struct tensor *mean,
+            const struct tensor *rstd, const struct tensor *weight, bool accumulate_dx,
+            bool accumulate_weights, struct kernel_error *);
+    bool (*rmsnorm_forward)(struct stream *, struct tensor *out, struct tensor *rstd,
+            struct tensor *sum, const struct tensor *x, const struct tensor *y,
+            const struct tensor *weight, struct kernel_error *);
+    bool (*rmsnorm_backward)(struct stream *, struct tensor *dx, struct tensor *dweight,
+            struct tensor *scratch, const struct tensor *dout, const struct tensor *x,
+            const struct tensor *rstd, const struct tensor *weight, bool accumulate_dx,
+            bool accumulate_weights, struct kernel_error *);
+    size_t (*norm_scratch)(int64_t rows, int64_t channels, int threads);
+
+    /* -- matrix products ---------------------------------------------------------
+     * `scratch` U8 [matmul_scratch] holds converted operands where the device needs
+     * them (low precision on the CPU) or a library's workspace. */
+    bool (*matmul_forward)(struct stream *, struct tensor *out /* [M, N] */,
+            struct tensor *scratch, const struct tensor *x /* [M, K] */,
+            const struct tensor *weight /* [N, K] */,
+            const struct tensor *bias /* [N] or absent */, struct kernel_error *);
+    /* dx (+)= dout · weight */
+    bool (*matmul_backward_input)(struct stream *, struct tensor *dx /* [M, K] */,
+            struct tensor *scratch, const struct tensor *dout /* [M, N] */,
+            const struct tensor *weight, bool accumulate, struct kernel_error *);
+    /* dweight (+)= doutᵀ · x; dbias (+)= column sums of dout where given */
+    bool (*matmul_backward_weight)(struct stream *, struct tensor *dweight,
+            struct tensor *dbias, struct tensor *scratch, const struct tensor *dout,
+            const struct tensor *x, bool accumulate, struct kernel_error *);
+    size_t (*matmul_scratch)(int64_t m, int64_t n, int64_t k, enum dtype type);
+
+    /* -- attention --------------------------------------------------------------- */
+    /* NULL where the device or build has no kernel of that name. */
+    const struct attention_kernel *(*attention)(const char *name);
+
+    /* -- loss ---------------------------------------------------------------------
+     * Softmax cross-entropy over the first `vocab` of V columns. losses[n] = −log p of
+     * the target; correct[n] = 1 where the first arg max is the target, else 0. Targets
+     * < 0 are ignored: loss, correct and gradient 0. Where `gradient`, logits becomes
+     * (softmax − onehot) × factor × control[CONTROL_LOSS_SCALE], 0 in padding. */
+    bool (*classifier)(struct stream *, struct tensor *losses, struct tensor *correct,
+            struct tensor *logits /* [N, V], in place */,
+            const struct tensor *targets /* I32 [N] */, const struct tensor *control,
+            int64_t vocab, bool gradient, float factor, struct kernel_error *);
+    /* control[CONTROL_LOSS] (+)= Σ losses × factor, control[CONTROL_ACCURACY] likewise.
+     */
+    bool (*loss_sum)(struct stream *, struct tensor *control,
+            const struct tensor *losses, const struct tensor *correct, float factor,
+            bool accumulate, struct kernel_error *);
+
+    /* -- optimizer ---------------------------------------------------------------
+     * norm_partials: one sum of squares per NORM_CHUNK elements, in fixed order, so the
+     * norm does not depend on how the gradient is cut into shards. A partial is not
+     * finite where an element is not. partials is F32 (F64) [⌈count/NORM_CHUNK⌉]. */
+    bool (*norm_partials)(struct stream *, struct tensor *partials,
+            const struct tensor *grads, struct kernel_error *);
+    /* From the partials: CONTROL_GRAD_NORM, _GRAD_FACTOR, _OVERFLOW, _LOSS_SCALE,
+     * _GOOD_STEPS, _UPDATES, _SKIPPED. */
+    bool (*clip)(struct stream *, struct tensor *control, const struct tensor *partials,
+            const struct clip_options *options, struct kernel_error *);
+    /* One AdamW step (decoupled decay, Loshchilov & Hutter) at control's lr, factor and
+     * update count; nothing where CONTROL_OVERFLOW. `weights` is the model's copy: the
+     * rounded master, or the master itself (same data pointer). */
+    bool (*adamw)(struct stream *, struct tensor *weights, struct tensor *master,
+            struct tensor *first_moment, struct tensor *second_moment,
+            const struct tensor *grads, const struct tensor *control,
+            const struct adamw_options *options, struct kernel_error *);
+};
+
+#define NORM_CHUNK 65536
+
+/* The tables of this build. The float reference runs every type in fp32. */
+const struct kernels *kernels_reference(void);
+const struct kernels *kernels_reference64(void); /* F64 tensors only */
+const struct kernels *kernels_cpu(void);
+
+/* Fill `err` and return false. */
+bool kernel_fail(struct kernel_error *err, enum kernel_failure kind, const char *format,
+        ...) __attribute__((format(printf, 3, 4)));
+
+#endif

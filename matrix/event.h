@@ -1,0 +1,78 @@
+/*
+ * Events: what a worker says while it runs, one JSON object a line, design §6. The
+ * worker writes through `struct event_writer`; the supervisor reads lines back with
+ * event_parse(). Both halves live here, so the format has one home.
+ *
+ * Contract besides the field table of design §6: hello is first, and `protocol` must be
+ * 1. A `step` event is sent every `log_every` steps and whenever a second has passed
+ * since the last event, so that silence means trouble. `result` is last. Reals that are
+ * not finite are written as null.
+ */
+#ifndef MATRIX_EVENT_H
+#define MATRIX_EVENT_H
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "matrix/text.h"
+
+#define EVENT_PROTOCOL 1
+#define EVENT_LINE_MAX 65536 /* bytes; a longer line is garbage */
+
+enum event_kind {
+    EVENT_HELLO,
+    EVENT_PHASE,
+    EVENT_MEMORY,
+    EVENT_STEP,
+    EVENT_EVAL,
+    EVENT_ERROR,
+    EVENT_RESULT,
+    EVENT_OTHER /* a well-formed event of a kind this reader does not know: ignored */
+};
+
+struct event {
+    enum event_kind kind;
+    int64_t t_ms; /* since the worker started */
+    json_t *body; /* the whole object; owned */
+};
+
+/*
+ * Parse one line (no newline). False, with a sentence, for anything that is not a JSON
+ * object with `event` and `t_ms`, or a known event whose fields have the wrong type;
+ * for hello, an unknown protocol. On success the caller owes event_finish().
+ */
+bool event_parse(const char *line, size_t size, struct event *out, struct text *err);
+void event_finish(struct event *e);
+
+/* Field access that answers a fallback where the field is absent or null. */
+int64_t event_integer(const struct event *e, const char *field, int64_t fallback);
+double event_real(const struct event *e, const char *field, double fallback);
+const char *event_text(const struct event *e, const char *field, const char *fallback);
+
+/* Writes whole lines with one write() each, so that a killed worker tears at most one.
+ */
+struct event_writer {
+    int fd;           /* not owned */
+    int64_t start_ns; /* CLOCK_MONOTONIC at event_writer_init() */
+    int64_t last_ns;  /* of the last event sent */
+};
+
+void event_writer_init(struct event_writer *w, int fd);
+
+/*
+ * Send {"event": name, "t_ms": …, fields…}. `format` and the arguments after it are
+ * json_pack()'s for an object, such as "{s:s}", "name", "warmup"; a NaN or infinite
+ * real must be passed through event_number(). False where the write fails.
+ */
+bool event_send(struct event_writer *w, const char *name, struct text *err,
+        const char *format, ...);
+
+/* As event_send(), from an object; takes the reference `fields`. */
+bool event_send_object(
+        struct event_writer *w, const char *name, json_t *fields, struct text *err);
+
+/* json_real(x), or json null where x is not finite. New reference; "o" in a format. */
+json_t *event_number(double x);
+
+#endif

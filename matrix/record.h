@@ -1,0 +1,70 @@
+/*
+ * record.json: all that an attempt left behind. Written once, whole, by the attempt's
+ * supervisor (or by a runner that finds an attempt `lost`), never changed.
+ */
+#ifndef MATRIX_RECORD_H
+#define MATRIX_RECORD_H
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "matrix/axes.h"
+#include "matrix/status.h"
+#include "matrix/text.h"
+
+/* One process of the attempt. Exit status and signal are two fields, never folded. */
+struct record_rank {
+    int rank;
+    int64_t pid;
+    int exit_code;     /* -1 where it did not exit by itself */
+    int signal;        /* 0 where no signal ended it */
+    bool collateral;   /* ended by the supervisor because another rank was guilty */
+    char *phase;       /* last phase it announced, "" before the first */
+    int64_t last_step; /* -1 before the first */
+    int64_t max_rss_bytes;
+    int64_t user_ms, system_ms;
+};
+
+struct record {
+    char *matrix, *cell;
+    char hash[13];
+    int attempt;
+    enum status status;
+    int expect; /* an enum status or -1 */
+    struct params params;
+    int64_t started_unix_ms, ended_unix_ms, wall_ms;
+
+    int guilty_rank;                 /* -1 where none is */
+    int exit_code;                   /* of the guilty rank, -1 unknown */
+    int signal;                      /* of the guilty rank, 0 none */
+    char *phase;                     /* of the guilty rank, else rank 0's last */
+    int64_t last_step;               /* -1 before the first */
+    char *error;                     /* one sentence, "" where ok */
+    int64_t bytes_asked, bytes_free; /* -1 unknown */
+    bool predicted;                  /* out of memory foreseen by the plan */
+    char *stderr_tail;               /* last lines of the guilty rank's stderr */
+    int leaked; /* processes that outlived their rank and were killed */
+
+    struct record_rank *ranks;
+    int rank_count;
+    json_t *metrics;    /* object by metric name; absent names are unknown */
+    json_t *memory;     /* array of {kind, planned_bytes, measured_bytes}, rank 0's */
+    json_t *provenance; /* object: worker_build data_digest data tokenizer data_bytes
+                           train_tokens val_tokens test_tokens vocab host boot_id cpu
+                           cores memory_bytes gpus kernel device nondefault env … */
+};
+
+/* Free what `r` owns and zero it; a zeroed record is fine. */
+void record_finish(struct record *r);
+
+/* On failure (missing, torn, not a record, unknown format) `r` is zeroed. */
+bool record_read(const char *path, struct record *r, struct text *err);
+
+/* Durable and whole: file_write(). */
+bool record_write(const char *path, const struct record *r, struct text *err);
+
+/* A metric's value, or NAN where it is unknown. */
+double record_metric(const struct record *r, const char *name);
+
+#endif

@@ -1,0 +1,35 @@
+/*
+ * spec.json: what the runner asks of one attempt's workers. One file per attempt, read
+ * by the supervisor and by every rank.
+ *
+ *   {"format": 1, "protocol": 1, "matrix": "smoke", "cell": "fp32/kernel=naive",
+ *    "hash": "0123456789ab", "attempt": 1, "expect": null,
+ *    "worker": ["/path/worker-cpu"], "params": {every parameter by name, typed}}
+ */
+#ifndef MATRIX_SPEC_H
+#define MATRIX_SPEC_H
+
+#include <stdbool.h>
+
+#include "matrix/axes.h"
+#include "matrix/text.h"
+
+struct spec {
+    char *matrix;  /* the matrix's name */
+    char *cell;    /* the cell id */
+    char hash[13]; /* the cell's hash */
+    int attempt;   /* 1 … */
+    int expect;    /* an enum status, or -1 where the matrix states none */
+    char **worker; /* NULL-terminated command that `run SPEC` is appended to */
+    struct params params;
+};
+
+/* Free what `s` owns and zero it; a zeroed spec is fine. */
+void spec_finish(struct spec *s);
+
+/* Read and check `path`; on failure `s` is zeroed. Refuses an unknown format. */
+bool spec_read(const char *path, struct spec *s, struct text *err);
+
+bool spec_write(const char *path, const struct spec *s, struct text *err);
+
+#endif

@@ -1,0 +1,1 @@
+#include "reports/table.h"

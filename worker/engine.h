@@ -1,0 +1,126 @@
+/*
+ * The training engine: one model, its memory and its step, on one device.
+ *
+ * The step is declared once as a program (worker/program.h): a list of ops with what
+ * they read and write. The memory plan, eager execution, checkpointing, gradient
+ * reduction, instrumentation and (on CUDA) graph capture all walk that list. What a
+ * caller sees is below: create, step, evaluate.
+ */
+#ifndef WORKER_ENGINE_H
+#define WORKER_ENGINE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "kernels/kernels.h"
+#include "matrix/axes.h"
+#include "matrix/text.h"
+#include "worker/comm.h"
+#include "worker/parameters.h"
+
+enum memory_owner {
+    OWNER_PARAMS,
+    OWNER_GRADS,
+    OWNER_OPTIMIZER, /* master weights and moments */
+    OWNER_ACTIVATIONS,
+    OWNER_SCRATCH,
+    OWNER_LIBRARY, /* batch staging, control block, handles: all else we ask for */
+    OWNER_COUNT
+};
+
+const char *memory_owner_name(enum memory_owner owner); /* "params", … */
+
+/* Bytes by owner: planned before anything is allocated, and measured by poison. */
+struct engine_memory {
+    int64_t planned[OWNER_COUNT];
+    int64_t measured[OWNER_COUNT]; /* high-water mark found; −1 before measured */
+    int64_t forward_bytes;         /* planned in use at the end of forward … */
+    int64_t backward_bytes;        /* … at backward's largest */
+};
+
+struct engine_options {
+    const struct params *params;
+    int64_t vocab; /* the model's, resolved (≥ the tokenizer's) */
+    int64_t batch; /* per rank and micro-step, resolved from batch or global_batch */
+    int rank, world;
+    const struct kernels *kernels;
+    struct stream *stream;
+    struct comm *comm;     /* NULL where world is 1 */
+    bool poison;           /* fill arenas so that engine_memory_measure() can tell */
+    bool double_precision; /* tests: kernels_reference64(), every tensor F64 */
+};
+
+struct engine; /* opaque */
+
+/* What one step did, as the host reads it once the step has finished. */
+struct engine_step {
+    double loss, accuracy; /* this rank's mean over its tokens */
+    double grad_norm, loss_scale;
+    int64_t skipped; /* updates skipped so far for overflow */
+};
+
+/* Milliseconds by phase of one instrumented step, by device events. */
+struct engine_phases {
+    double data_ms, forward_ms, backward_ms, comm_exposed_ms, optimizer_ms;
+};
+
+/*
+ * The plan alone: bytes by owner for `options` (stream and comm may be NULL). Fails for
+ * what cannot be built: an attention kernel this build lacks says kind "unsupported"
+ * through `unsupported`.
+ */
+bool engine_plan(const struct engine_options *options, struct engine_memory *out,
+        bool *unsupported, struct text *err);
+
+/* Bytes that comm_create() must provide for this engine's gradients. */
+bool engine_comm_bytes(
+        const struct engine_options *options, size_t *bytes, struct text *err);
+
+/*
+ * Plan, allocate, fill initial weights from `seed`. On failure nothing is held; `why`
+ * tells refused memory (asked and free bytes) from lacking support from other faults.
+ */
+bool engine_create(const struct engine_options *options, struct engine **out,
+        struct kernel_error *why, struct text *err);
+void engine_destroy(struct engine *e); /* NULL is fine */
+
+/*
+ * Queue one training step: `accumulate` micro-batches, reduction over ranks, clip,
+ * AdamW at `lr`. `inputs` and `targets` are [accumulate, batch, seq_len] in host memory
+ * and must stay until engine_finish_step().
+ */
+bool engine_step(struct engine *e, const int32_t *inputs, const int32_t *targets,
+        double lr, struct text *err);
+
+/* As engine_step(), with events around the phases; synchronises. */
+bool engine_step_instrumented(struct engine *e, const int32_t *inputs,
+        const int32_t *targets, double lr, struct engine_phases *out, struct text *err);
+
+/* Wait for the queued step and read its outcome. */
+bool engine_finish_step(struct engine *e, struct engine_step *out, struct text *err);
+
+/* Forward only: sums over the real targets of [batch, seq_len]. Synchronises. */
+bool engine_evaluate(struct engine *e, const int32_t *inputs, const int32_t *targets,
+        double *loss_sum, double *correct_sum, struct text *err);
+
+/* Make the next steps' loss NaN, as a real numerical fault would (inject: nan). */
+void engine_break(struct engine *e);
+
+const struct parameters *engine_parameters(const struct engine *e);
+
+/* Copies of one parameter, its gradient (as of the last step, unscaled and reduced), as
+ * `count` doubles on the host. Synchronises. For tests and checkpoints. */
+bool engine_read_parameter(
+        struct engine *e, int index, double *values, struct text *err);
+bool engine_read_gradient(
+        struct engine *e, int index, double *values, struct text *err);
+bool engine_write_parameter(
+        struct engine *e, int index, const double *values, struct text *err);
+
+/* Planned bytes, and with poison the marks found so far. */
+void engine_memory(struct engine *e, struct engine_memory *out);
+
+/* FLOPs of one trained token by design §8 (mfu), and with recomputation (hfu). */
+double engine_flops_per_token(const struct engine *e, bool recomputation);
+
+#endif

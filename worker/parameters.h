@@ -1,0 +1,48 @@
+/*
+ * The trainable parameters of a model: names, shapes, and where each lies in the
+ * parameter and gradient arenas. Layer order, the order forward uses them, so that
+ * backward fills the gradient arena from its end towards its start and any run of
+ * consecutive parameters is one slice.
+ */
+#ifndef WORKER_PARAMETERS_H
+#define WORKER_PARAMETERS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "matrix/axes.h"
+
+#define PARAMETER_ALIGN 128 /* elements: every tensor starts on such an offset */
+
+struct parameter {
+    char name[80]; /* Hugging Face's name, "transformer.h.0.attn.c_attn.weight" */
+    int rank;
+    int64_t size[2]; /* [out, in] for a matrix, [size] for a vector */
+    int64_t offset;  /* elements into the arena */
+    int64_t count;   /* elements without alignment padding */
+    bool decay;      /* weight decay applies (matrices and embeddings) */
+    float init_std;  /* normal(0, init_std); 0: constant */
+    float init_value;
+};
+
+struct parameters {
+    struct parameter *items;
+    int count;
+    int64_t elements; /* of an arena, padding included; a multiple of PARAMETER_ALIGN */
+    int64_t trained;  /* the model's parameter count, padding excluded */
+};
+
+/* The list for a cell. `vocab` is the model's, already resolved. */
+void parameters_init(struct parameters *p, const struct params *params, int64_t vocab);
+void parameters_finish(struct parameters *p);
+
+/* Index by name, −1 where there is none. */
+int parameters_find(const struct parameters *p, const char *name);
+
+/*
+ * Initial values for one parameter, `count` floats: from `seed` and the parameter's
+ * name alone, so the values depend on neither device, ranks, precision nor order.
+ */
+void parameters_fill(const struct parameter *p, uint64_t seed, float *values);
+
+#endif
