@@ -7,6 +7,7 @@
  * - Arguments: the stream, outputs, inputs, sizes, `err`. Shapes stand behind each
  *   argument. B batch, T sequence, C d_model, V vocabulary rows (padding included),
  *   H query heads, G key/value heads, D head size, F d_ff.
+ * - Scratch and saved blocks are aligned to 64 bytes, other operands to 16.
  * - Work is queued on `stream` and may not have happened on return (CPU streams are
  *   immediate). No entry synchronises, allocates or frees: all can be captured.
  * - Activations, weights and their gradients are F32, BF16, F16 (F64 in the double
@@ -89,8 +90,10 @@ struct attention_memory {
 };
 
 /*
- * One way to compute causal attention, scale 1/√D. `qkv` is packed [B, T, H + 2G, D]:
- * queries, then keys, then values. Query head h reads key/value head h ÷ (H ÷ G).
+ * One way to compute causal attention, scale 1/√D. D is a multiple of 8, at most 128;
+ * scratch must be planned for at least the stream's threads. `qkv` is packed [B, T, H +
+ * 2G, D]: queries, then keys, then values. Query head h reads key/value head h ÷ (H ÷
+ * G).
  */
 struct attention_kernel {
     const char *name; /* "naive", "fused", "flash", "cudnn" */
@@ -159,7 +162,7 @@ struct kernels {
             struct kernel_error *err);
 
     /* -- elementwise ------------------------------------------------------------- */
-    /* out = in, converting type; same count. */
+    /* out = in, converting type; same count. out may be in where the types agree. */
     bool (*cast)(struct stream *, struct tensor *out, const struct tensor *in,
             struct kernel_error *);
     /* out = a + b. out may be a or b. */
@@ -200,8 +203,9 @@ struct kernels {
     size_t (*embedding_scratch)(int64_t tokens, int64_t vocab, int64_t channels);
 
     /* -- normalisation, eps 1e-5 --------------------------------------------------
-     * sum = x + y where y is given (residual add fused in; sum may be x), else sum is
-     * absent and x is normalised. Backward: dx (+)= the gradient reaching sum. */
+     * sum = x + y where y is given (residual add fused in; sum may be x, and what is
+     * normalised is the sum as stored), else sum is absent and x is normalised.
+     * Backward: dx (+)= the gradient reaching sum. */
     bool (*layernorm_forward)(struct stream *, struct tensor *out /* [N, C] */,
             struct tensor *mean, struct tensor *rstd /* [N]; absent: not kept */,
             struct tensor *sum, const struct tensor *x, const struct tensor *y,
@@ -247,7 +251,8 @@ struct kernels {
      * Softmax cross-entropy over the first `vocab` of V columns. losses[n] = −log p of
      * the target; correct[n] = 1 where the first arg max is the target, else 0. Targets
      * < 0 are ignored: loss, correct and gradient 0. Where `gradient`, logits becomes
-     * (softmax − onehot) × factor × control[CONTROL_LOSS_SCALE], 0 in padding. */
+     * (softmax − onehot) × factor × control[CONTROL_LOSS_SCALE], 0 in padding; else it
+     * is left alone and control may be absent. */
     bool (*classifier)(struct stream *, struct tensor *losses, struct tensor *correct,
             struct tensor *logits /* [N, V], in place */,
             const struct tensor *targets /* I32 [N] */, const struct tensor *control,
@@ -264,8 +269,12 @@ struct kernels {
      * finite where an element is not. partials is F32 (F64) [⌈count/NORM_CHUNK⌉]. */
     bool (*norm_partials)(struct stream *, struct tensor *partials,
             const struct tensor *grads, struct kernel_error *);
-    /* From the partials: CONTROL_GRAD_NORM, _GRAD_FACTOR, _OVERFLOW, _LOSS_SCALE,
-     * _GOOD_STEPS, _UPDATES, _SKIPPED. */
+    /* From the partials (all of them, of every shard), with s = CONTROL_LOSS_SCALE:
+     * GRAD_NORM = √Σ ÷ s. Where Σ is finite: GRAD_FACTOR = min(1, clip ÷ norm) ÷ s,
+     * OVERFLOW = 0, UPDATES += 1. Else GRAD_FACTOR = 0, OVERFLOW = 1, SKIPPED += 1,
+     * whether scaled or not. Then, where `dynamic_scale`, LOSS_SCALE halves (not under
+     * LOSS_SCALE_MIN) on overflow, doubles (not over LOSS_SCALE_MAX) after
+     * `growth_steps` good steps; GOOD_STEPS counts since it last changed. */
     bool (*clip)(struct stream *, struct tensor *control, const struct tensor *partials,
             const struct clip_options *options, struct kernel_error *);
     /* One AdamW step (decoupled decay, Loshchilov & Hutter) at control's lr, factor and
@@ -278,10 +287,17 @@ struct kernels {
 };
 
 #define NORM_CHUNK 65536
+#define LOSS_SCALE_MIN 1.0
+#define LOSS_SCALE_MAX 16777216.0 /* 2^24 */
 
-/* The tables of this build. The float reference runs every type in fp32. */
+/*
+ * The tables of this build. Both references take tensors of every type: the first
+ * computes each element in fp32 (sums in double), the second all in double, so that F64
+ * outputs of low-precision inputs are the truth that others are measured against. The
+ * CPU table, like the CUDA one, takes F32, BF16 and F16.
+ */
 const struct kernels *kernels_reference(void);
-const struct kernels *kernels_reference64(void); /* F64 tensors only */
+const struct kernels *kernels_reference64(void);
 const struct kernels *kernels_cpu(void);
 
 /* Fill `err` and return false. */

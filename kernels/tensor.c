@@ -48,3 +48,7 @@ int64_t tensor_count(const struct tensor *t) {
 size_t tensor_bytes(const struct tensor *t) {
     return (size_t)tensor_count(t) * dtype_size(t->type);
 }
+
+bool tensor_given(const struct tensor *t) {
+    return t && t->data;
+}

@@ -5,6 +5,7 @@
 #ifndef KERNELS_TENSOR_H
 #define KERNELS_TENSOR_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -31,5 +32,6 @@ size_t dtype_size(enum dtype type);
 const char *dtype_name(enum dtype type);      /* "f32", "bf16", … */
 int64_t tensor_count(const struct tensor *t); /* elements */
 size_t tensor_bytes(const struct tensor *t);
+bool tensor_given(const struct tensor *t); /* not absent: neither NULL nor data NULL */
 
 #endif

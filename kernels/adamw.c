@@ -1,0 +1,34 @@
+// AdamW with decoupled decay (Loshchilov & Hutter), moments corrected for their start.
+#include <math.h>
+
+#include "kernels/reference.h"
+
+bool REF(adamw)(struct stream *stream, struct tensor *weights, struct tensor *master,
+        struct tensor *first_moment, struct tensor *second_moment,
+        const struct tensor *grads, const struct tensor *control,
+        const struct adamw_options *options, struct kernel_error *err) {
+    (void)stream;
+    (void)err;
+    if (load(control, CONTROL_OVERFLOW) != 0) {
+        return true;
+    }
+    double b1 = options->beta1, b2 = options->beta2;
+    double lr = load(control, CONTROL_LR), updates = load(control, CONTROL_UPDATES);
+    double correct1 = 1 - pow(b1, updates), correct2 = 1 - pow(b2, updates);
+    int64_t count = tensor_count(master);
+    assert(tensor_count(weights) == count && tensor_count(grads) == count);
+    for (int64_t i = 0; i < count; i++) {
+        double g = (double)load(grads, i) * load(control, CONTROL_GRAD_FACTOR);
+        double m = b1 * load(first_moment, i) + (1 - b1) * g;
+        double v = b2 * load(second_moment, i) + (1 - b2) * g * g;
+        double w = load(master, i);
+        double step = m / correct1 / (sqrt(v / correct2) + options->epsilon);
+        store(first_moment, i, m);
+        store(second_moment, i, v);
+        store(master, i, w - lr * (step + options->weight_decay * w));
+        if (weights->data != master->data) {
+            store(weights, i, load(master, i));
+        }
+    }
+    return true;
+}

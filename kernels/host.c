@@ -1,0 +1,208 @@
+#include "kernels/host.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <time.h>
+#include <unistd.h>
+#ifdef _OPENMP
+#include <omp.h>
+#endif
+
+struct device_event {
+    struct timespec at;
+};
+
+bool kernel_fail(
+        struct kernel_error *err, enum kernel_failure kind, const char *format, ...) {
+    va_list arguments;
+    err->kind = kind;
+    va_start(arguments, format);
+    vsnprintf(err->sentence, sizeof(err->sentence), format, arguments);
+    va_end(arguments);
+    return false;
+}
+
+int host_device_count(void) {
+    return 1;
+}
+
+void host_device_name(int device, char *name, size_t size) {
+    (void)device;
+    char line[256];
+    snprintf(name, size, "CPU");
+    FILE *file = fopen("/proc/cpuinfo", "re");
+    if (!file) {
+        return;
+    }
+    while (fgets(line, sizeof(line), file)) {
+        char *colon = strchr(line, ':');
+        if (strncmp(line, "model name", 10) == 0 && colon) {
+            colon[1 + strcspn(colon + 1, "\n")] = '\0';
+            snprintf(name, size, "%s", colon + 1 + strspn(colon + 1, " "));
+            break;
+        }
+    }
+    fclose(file);
+}
+
+static size_t page_size(void) {
+    return (size_t)sysconf(_SC_PAGESIZE);
+}
+
+// Bytes of the usable pages: `bytes` rounded up, at least one page.
+static size_t usable_bytes(size_t bytes) {
+    size_t page = page_size();
+    size_t pages = bytes / page + (bytes % page != 0);
+    return (pages ? pages : 1) * page;
+}
+
+static size_t aligned_bytes(size_t bytes) {
+    return (bytes + HOST_ALIGNMENT - 1) / HOST_ALIGNMENT * HOST_ALIGNMENT;
+}
+
+static size_t free_bytes(void) {
+    char line[256];
+    size_t kib = 0;
+    FILE *file = fopen("/proc/meminfo", "re");
+    if (!file) {
+        return 0;
+    }
+    while (fgets(line, sizeof(line), file)) {
+        if (sscanf(line, "MemAvailable: %zu kB", &kib) == 1) {
+            break;
+        }
+    }
+    fclose(file);
+    return kib * 1024;
+}
+
+bool host_allocate(int device, enum memory_kind kind, size_t bytes, void **out,
+        struct kernel_error *err) {
+    (void)device;
+    (void)kind;
+    size_t page = page_size();
+    char *base = MAP_FAILED;
+    if (bytes < SIZE_MAX / 2) {
+        base = mmap(NULL, usable_bytes(bytes) + page, PROT_READ | PROT_WRITE,
+                MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    }
+    if (base == MAP_FAILED) {
+        err->bytes_asked = bytes;
+        err->bytes_free = free_bytes();
+        return kernel_fail(err, KERNEL_OUT_OF_MEMORY,
+                "cannot allocate %zu bytes of host memory (%zu are free)", bytes,
+                err->bytes_free);
+    }
+    char *guard = base + usable_bytes(bytes);
+    if (mprotect(guard, page, PROT_NONE) != 0) {
+        int error = errno;
+        munmap(base, usable_bytes(bytes) + page);
+        return kernel_fail(err, KERNEL_DEVICE_FAULT, "cannot protect a guard page: %s",
+                strerror(error));
+    }
+    *out = guard - aligned_bytes(bytes);
+    return true;
+}
+
+void host_release(int device, enum memory_kind kind, void *memory, size_t bytes) {
+    (void)device;
+    (void)kind;
+    if (!memory) {
+        return;
+    }
+    char *base = (char *)memory + aligned_bytes(bytes) - usable_bytes(bytes);
+    munmap(base, usable_bytes(bytes) + page_size());
+}
+
+bool host_stream_create(const struct stream_options *options, struct stream **out,
+        struct kernel_error *err) {
+    struct stream *stream = malloc(sizeof(*stream));
+    if (!stream) {
+        err->bytes_asked = sizeof(*stream);
+        err->bytes_free = free_bytes();
+        return kernel_fail(err, KERNEL_OUT_OF_MEMORY, "cannot allocate a stream");
+    }
+    stream->options = *options;
+    stream->threads = 1;
+#ifdef _OPENMP
+    stream->threads = options->threads > 0 ? options->threads : omp_get_num_procs();
+#endif
+    *out = stream;
+    return true;
+}
+
+void host_stream_destroy(struct stream *stream) {
+    free(stream);
+}
+
+bool host_stream_synchronize(struct stream *stream, struct kernel_error *err) {
+    (void)stream;
+    (void)err;
+    return true;
+}
+
+bool host_event_create(
+        struct stream *stream, struct device_event **out, struct kernel_error *err) {
+    (void)stream;
+    *out = calloc(1, sizeof(**out));
+    if (!*out) {
+        err->bytes_asked = sizeof(**out);
+        err->bytes_free = free_bytes();
+        return kernel_fail(err, KERNEL_OUT_OF_MEMORY, "cannot allocate an event");
+    }
+    return true;
+}
+
+void host_event_destroy(struct device_event *event) {
+    free(event);
+}
+
+bool host_event_record(
+        struct stream *stream, struct device_event *event, struct kernel_error *err) {
+    (void)stream;
+    (void)err;
+    clock_gettime(CLOCK_MONOTONIC, &event->at);
+    return true;
+}
+
+bool host_event_wait(
+        struct stream *stream, struct device_event *event, struct kernel_error *err) {
+    (void)stream;
+    (void)event; // Recorded means done: streams are immediate.
+    (void)err;
+    return true;
+}
+
+bool host_event_elapsed_ms(struct device_event *from, struct device_event *to,
+        double *ms, struct kernel_error *err) {
+    (void)err;
+    *ms = 1e3 * (double)(to->at.tv_sec - from->at.tv_sec) +
+          1e-6 * (double)(to->at.tv_nsec - from->at.tv_nsec);
+    return true;
+}
+
+bool host_copy(struct stream *stream, enum copy_kind kind, void *to, const void *from,
+        size_t bytes, struct kernel_error *err) {
+    (void)stream;
+    (void)kind;
+    (void)err;
+    if (bytes) {
+        memmove(to, from, bytes);
+    }
+    return true;
+}
+
+bool host_fill(struct stream *stream, void *memory, unsigned char byte, size_t bytes,
+        struct kernel_error *err) {
+    (void)stream;
+    (void)err;
+    if (bytes) {
+        memset(memory, byte, bytes);
+    }
+    return true;
+}
