@@ -7,6 +7,17 @@
  * 1. A `step` event is sent every `log_every` steps and whenever a second has passed
  * since the last event, so that silence means trouble. `result` is last. Reals that are
  * not finite are written as null.
+ *
+ * `step` counts from 1: the steps finished. Its loss and accuracy are means over all
+ * ranks (absent from an event that only the second brought), `tokens` and `ms` are of
+ * that one step and rank: tokens × ranks ÷ ms is the live rate. Two events more that
+ * readers may ignore:
+ *   facts     data, tokenizer, digest (SHA-256), bytes, train_tokens, valid_tokens,
+ *             test_tokens, tokenizer_vocab, vocab (the model's), threads, batch (per
+ *             rank and micro-step, resolved): what the record keeps as provenance
+ *   progress  phase, done, of: a sign of life where no step ends, as in evaluation
+ * `error` has two fields more: `predicted` (true: the plan refused, nothing was tried)
+ * and, where a later part of the project will serve it, kind "unsupported".
  */
 #ifndef MATRIX_EVENT_H
 #define MATRIX_EVENT_H

@@ -1,0 +1,357 @@
+/* Ranks as threads and as processes: sums to the bit, meetings, ranks that are missing.
+ */
+#include <pthread.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "worker/comm.h"
+#include "worker/reduce.h"
+
+enum { ELEMENTS = 3001, ROUNDS = 20, DEADLINE_MS = 30000 };
+
+static const enum dtype types[] = {DTYPE_F32, DTYPE_BF16, DTYPE_F16, DTYPE_F64};
+
+/* A repeatable, unremarkable number for element `i` of `rank` in `round`. */
+static double number(int rank, int round, int i) {
+    uint64_t x = (uint64_t)rank * 1000003 + (uint64_t)round * 7919 + (uint64_t)i + 1;
+    x ^= x >> 31;
+    x *= 0x9e3779b97f4a7c15u;
+    x ^= x >> 29;
+    return (double)(int64_t)(x >> 40) / 65536.0 - 128;
+}
+
+static void put(void *data, enum dtype type, int i, double x) {
+    float f = (float)x;
+    uint32_t bits;
+    memcpy(&bits, &f, sizeof bits);
+    switch (type) {
+    case DTYPE_F32:
+        ((float *)data)[i] = f;
+        break;
+    case DTYPE_F64:
+        ((double *)data)[i] = x;
+        break;
+    case DTYPE_BF16:
+        ((uint16_t *)data)[i] = (uint16_t)(bits >> 16);
+        break;
+    default: // a half of like sign and small exponent is enough here
+        ((uint16_t *)data)[i] =
+                (uint16_t)((bits >> 16 & 0x8000) | (bits >> 13 & 0x3ff) |
+                           ((bits >> 13 & 7) + 12) << 10);
+    }
+}
+
+static void fill(void *data, enum dtype type, int rank, int round) {
+    for (int i = 0; i < ELEMENTS; i++) {
+        put(data, type, i, number(rank, round, i));
+    }
+}
+
+struct rank {
+    struct comm_options options;
+    const char *failed; // NULL: all as it should be
+    pthread_t thread;
+};
+
+/* What the elements [from, to) of all ranks must become, added up on one thread. */
+static bool matches(const void *data, enum dtype type, int world, int round, int from,
+        int to, int rank) {
+    size_t size = dtype_size(type);
+    void *parts[COMM_WORLD_MAX];
+    for (int r = 0; r < world; r++) {
+        parts[r] = malloc(ELEMENTS * size);
+        fill(parts[r], type, r, round);
+        parts[r] = (char *)parts[r] + (size_t)from * size;
+    }
+    reduce_sum(parts, world, to - from, type);
+    // Outside the range every rank keeps its own.
+    char *own = malloc(ELEMENTS * size);
+    fill(own, type, rank, round);
+    memcpy(own + (size_t)from * size, parts[0], (size_t)(to - from) * size);
+    bool same = memcmp(own, data, ELEMENTS * size) == 0;
+    free(own);
+    for (int r = 0; r < world; r++) {
+        free((char *)parts[r] - (size_t)from * size);
+    }
+    return same;
+}
+
+static const char *exercise(struct comm *c, int rank, int world) {
+    struct text err = {0};
+    void *data[4];
+    for (int t = 0; t < 4; t++) {
+        data[t] = comm_allocate(c, ELEMENTS * dtype_size(types[t]));
+        if (!data[t] || (uintptr_t)data[t] % 64 != 0) {
+            return "no aligned memory";
+        }
+    }
+    for (int round = 0; round < ROUNDS; round++) {
+        int cut = 100 * round + 8;
+        for (int t = 0; t < 4; t++) {
+            fill(data[t], types[t], rank, round);
+            struct tensor whole = {data[t], types[t], 1, {ELEMENTS}};
+            // Two buckets, from the end as backward does, and a rest that is not
+            // summed.
+            if (!comm_all_reduce(c, NULL, &whole, cut, ELEMENTS, &err) ||
+                    !comm_all_reduce(c, NULL, &whole, 7, cut, &err)) {
+                return "cannot queue";
+            }
+        }
+        // Host values travel beside what is queued.
+        double values[40];
+        for (int i = 0; i < 40; i++) {
+            values[i] = number(rank, round, i);
+        }
+        if (!comm_sum_host(c, values, 40, &err)) {
+            return "cannot add up host values";
+        }
+        for (int i = 0; i < 40; i++) {
+            double sum = 0;
+            for (int r = 0; r < world; r++) {
+                sum += number(r, round, i);
+            }
+            if (values[i] != sum) {
+                return "wrong sum of host values";
+            }
+        }
+        if (!comm_wait(c, NULL, &err)) {
+            return "cannot wait";
+        }
+        for (int t = 0; t < 4; t++) {
+            if (!matches(data[t], types[t], world, round, 7, ELEMENTS, rank)) {
+                return dtype_name(types[t]);
+            }
+        }
+    }
+    if (!comm_barrier(c, &err)) {
+        return "no barrier";
+    }
+    int64_t moved = comm_bytes_moved(c);
+    return world > 1 ? moved > 0 ? NULL : "nothing moved"
+                     : (moved == 0 ? NULL : "one rank moved bytes");
+}
+
+static void *run_rank(void *argument) {
+    struct rank *r = argument;
+    struct text err = {0};
+    struct comm *c;
+    if (!comm_create(&r->options, &c, &err)) {
+        r->failed = text_take(&err);
+        return NULL;
+    }
+    r->failed = exercise(c, r->options.rank, r->options.world);
+    comm_destroy(c);
+    return NULL;
+}
+
+static size_t bytes_needed(void) {
+    return ELEMENTS * (4 + 2 + 2 + 8);
+}
+
+static void ranks_as_threads_agree_to_the_bit(void **state) {
+    (void)state;
+    const int worlds[] = {1, 2, 3, 4, 8};
+    for (size_t w = 0; w < sizeof worlds / sizeof *worlds; w++) {
+        int world = worlds[w];
+        size_t bytes = comm_shared_bytes(world, bytes_needed());
+        void *base = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
+                MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        assert_true(base != MAP_FAILED);
+        struct rank ranks[8] = {0};
+        for (int r = 0; r < world; r++) {
+            ranks[r].options = (struct comm_options){.rank = r,
+                    .world = world,
+                    .shm_fd = -1,
+                    .base = base,
+                    .base_bytes = bytes,
+                    .bytes = bytes_needed(),
+                    .deadline_ms = DEADLINE_MS};
+            assert_int_equal(
+                    pthread_create(&ranks[r].thread, NULL, run_rank, &ranks[r]), 0);
+        }
+        for (int r = 0; r < world; r++) {
+            pthread_join(ranks[r].thread, NULL);
+        }
+        for (int r = 0; r < world; r++) {
+            if (ranks[r].failed) {
+                fail_msg("rank %d of %d: %s", r, world, ranks[r].failed);
+            }
+        }
+        munmap(base, bytes);
+    }
+}
+
+static void ranks_as_processes_agree_to_the_bit(void **state) {
+    (void)state;
+    const int worlds[] = {2, 3, 4, 8};
+    for (size_t w = 0; w < sizeof worlds / sizeof *worlds; w++) {
+        int world = worlds[w];
+        int fd = memfd_create("ranks", MFD_CLOEXEC);
+        assert_true(fd >= 0);
+        pid_t pids[8];
+        for (int r = 0; r < world; r++) {
+            pids[r] = fork();
+            assert_true(pids[r] >= 0);
+            if (pids[r] == 0) {
+                struct rank rank = {.options = {.rank = r,
+                                            .world = world,
+                                            .shm_fd = fd,
+                                            .bytes = bytes_needed(),
+                                            .deadline_ms = DEADLINE_MS}};
+                run_rank(&rank);
+                _exit(rank.failed ? 1 : 0);
+            }
+        }
+        for (int r = 0; r < world; r++) {
+            int status;
+            assert_int_equal(waitpid(pids[r], &status, 0), pids[r]);
+            assert_true(WIFEXITED(status));
+            assert_int_equal(WEXITSTATUS(status), 0);
+        }
+        close(fd);
+    }
+}
+
+static void missing_ranks_are_named_after_the_deadline(void **state) {
+    (void)state;
+    int fd = memfd_create("ranks", MFD_CLOEXEC);
+    assert_true(fd >= 0);
+    struct comm_options options = {
+            .rank = 1, .world = 4, .shm_fd = fd, .bytes = 64, .deadline_ms = 20};
+    struct comm *c;
+    struct text err = {0};
+    assert_false(comm_create(&options, &c, &err));
+    assert_string_equal(text_get(&err), "after 0 s still missing: rank 0, 2, 3");
+    text_clear(&err);
+    assert_false(comm_create(&options, &c, &err));
+    assert_string_equal(text_get(&err), "rank 1 has joined already");
+    text_finish(&err);
+    close(fd);
+}
+
+static void ranks_that_disagree_about_bytes_are_refused(void **state) {
+    (void)state;
+    int fd = memfd_create("ranks", MFD_CLOEXEC);
+    assert_true(fd >= 0);
+    pid_t pid = fork();
+    assert_true(pid >= 0);
+    struct comm_options options = {.rank = pid ? 1 : 0,
+            .world = 2,
+            .shm_fd = fd,
+            .bytes = pid ? 1000000 : 64,
+            .deadline_ms = DEADLINE_MS};
+    struct comm *c;
+    struct text err = {0};
+    bool created = comm_create(&options, &c, &err);
+    if (pid == 0) {
+        _exit(created ? 1 : 0);
+    }
+    assert_false(created);
+    assert_string_equal(text_get(&err),
+            "rank 0 of 2 shares 64 bytes, but rank 1 of 2 shares 1000000");
+    int status;
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    text_finish(&err);
+    close(fd);
+}
+
+static void *wait_and_join(void *argument) {
+    struct rank *r = argument;
+    struct comm *c;
+    struct text err = {0};
+    if (!comm_create(&r->options, &c, &err)) {
+        r->failed = text_take(&err);
+        return NULL;
+    }
+    if (r->options.rank == 1) {
+        nanosleep(&(struct timespec){0, 300 * 1000 * 1000}, NULL);
+    }
+    float *x = comm_allocate(c, sizeof *x);
+    struct tensor t = {x, DTYPE_F32, 1, {1}};
+    *x = 1;
+    comm_all_reduce(c, NULL, &t, 0, 1, &err);
+    comm_wait(c, NULL, &err);
+    comm_barrier(c, &err);
+    comm_destroy(c);
+    return NULL;
+}
+
+static double cpu_seconds(void) {
+    struct rusage u;
+    getrusage(RUSAGE_SELF, &u);
+    return (double)(u.ru_utime.tv_sec + u.ru_stime.tv_sec) +
+           (double)(u.ru_utime.tv_usec + u.ru_stime.tv_usec) / 1e6;
+}
+
+static void waiting_for_a_late_rank_costs_no_cpu(void **state) {
+    (void)state;
+    size_t bytes = comm_shared_bytes(2, 64);
+    void *base = mmap(
+            NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    assert_true(base != MAP_FAILED);
+    struct rank ranks[2] = {0};
+    double before = cpu_seconds();
+    for (int r = 0; r < 2; r++) {
+        ranks[r].options = (struct comm_options){.rank = r,
+                .world = 2,
+                .shm_fd = -1,
+                .base = base,
+                .base_bytes = bytes,
+                .bytes = 64,
+                .deadline_ms = DEADLINE_MS};
+        assert_int_equal(
+                pthread_create(&ranks[r].thread, NULL, wait_and_join, &ranks[r]), 0);
+    }
+    for (int r = 0; r < 2; r++) {
+        pthread_join(ranks[r].thread, NULL);
+        assert_null(ranks[r].failed);
+    }
+    // One rank waited 0.3 s, twice over: a spin would have used it all.
+    assert_true(cpu_seconds() - before < 0.15);
+    munmap(base, bytes);
+}
+
+static void more_than_was_announced_is_not_given(void **state) {
+    (void)state;
+    struct comm_options options = {
+            .world = 1, .shm_fd = -1, .bytes = 1000, .deadline_ms = DEADLINE_MS};
+    struct comm *c;
+    struct text err = {0};
+    assert_true(comm_create(&options, &c, &err));
+    unsigned char *memory = comm_allocate(c, 1000);
+    assert_non_null(memory);
+    for (int i = 0; i < 1000; i++) {
+        assert_int_equal(memory[i], 0);
+    }
+    assert_null(comm_allocate(c, 100000));
+    struct tensor t = {memory, DTYPE_I32, 1, {250}};
+    assert_false(comm_all_reduce(c, NULL, &t, 0, 250, &err));
+    assert_string_equal(text_get(&err), "cannot add up i32 over ranks");
+    text_finish(&err);
+    comm_destroy(c);
+    comm_destroy(NULL);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+            cmocka_unit_test(ranks_as_processes_agree_to_the_bit),
+            cmocka_unit_test(ranks_as_threads_agree_to_the_bit),
+            cmocka_unit_test(missing_ranks_are_named_after_the_deadline),
+            cmocka_unit_test(ranks_that_disagree_about_bytes_are_refused),
+            cmocka_unit_test(waiting_for_a_late_rank_costs_no_cpu),
+            cmocka_unit_test(more_than_was_announced_is_not_given),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
