@@ -6,7 +6,9 @@
 #ifndef MATRIX_AXES_H
 #define MATRIX_AXES_H
 
+#include <jansson.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "matrix/text.h"
@@ -60,9 +62,9 @@ enum param {
     PARAM_EVAL_EVERY,   /* 0: only after the last step */
     PARAM_EVAL_BATCHES, /* 0: the whole validation split */
     /* data */
-    PARAM_DATA,
-    PARAM_TOKENIZER,
-    PARAM_SPLIT, /* "85/10/5": train/validation/test, percent */
+    PARAM_DATA, /* "stories", or files, globs or a folder; several joined with "," */
+    PARAM_TOKENIZER, /* "bytes", a vocabulary size, or a path ending in .json */
+    PARAM_SPLIT,     /* "85/10/5": train/validation/test, percent */
     /* run */
     PARAM_THREADS, /* 0: cores ÷ ranks on the CPU */
     PARAM_START_S,
@@ -139,6 +141,12 @@ struct params {
 
 const struct axis *axes_get(enum param p);
 
+/*
+ * Append how a person reads one parameter's place in the table: "fp32, tf32, bf16 or
+ * fp16", "an integer from 1 to 1000", ….
+ */
+void axes_expected(enum param p, struct text *out);
+
 /* True and `*out` set where `name` is a parameter. */
 bool axes_find(const char *name, enum param *out);
 
@@ -161,6 +169,20 @@ bool params_set(struct params *p, enum param which, const char *text, struct tex
 /* Append the text form: what params_set() reads, shortest round-trip reals. */
 void params_show(const struct params *p, enum param which, struct text *out);
 
+/* As the text form, in JSON and typed: choices by name, `batch` -1 as "max", `env` as
+ * an object. New reference. */
+json_t *params_value_to_json(const struct params *p, enum param which);
+
+/* Every parameter by name, in table order; `changed_only`: but for defaults. */
+json_t *params_to_json(const struct params *p, bool changed_only);
+
+/*
+ * The reverse: parameters that `object` lacks take their default, a name that is no
+ * parameter is refused. On failure `p` is as params_init() leaves it.
+ */
+bool params_from_json(struct params *p, const json_t *object, struct text *err);
+
+/* Integers and choices as reals, reals cut to integers: both work on every number. */
 int64_t params_integer(const struct params *p, enum param which); /* choices too */
 double params_real(const struct params *p, enum param which);
 const char *params_text(const struct params *p, enum param which);
@@ -170,6 +192,7 @@ bool params_is_default(const struct params *p, enum param which);
 /* Derived sizes, with the zeros above resolved. */
 int64_t params_kv_heads(const struct params *p);
 int64_t params_d_ff(const struct params *p);
+int64_t params_batch(const struct params *p); /* from global_batch too; -1 for max */
 
 /*
  * The hash of design §1: canonical JSON of the hashed parameters that differ from their

@@ -7,6 +7,7 @@
 
 #include <jansson.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "matrix/axes.h"
@@ -60,6 +61,13 @@ void record_finish(struct record *r);
 
 /* On failure (missing, torn, not a record, unknown format) `r` is zeroed. */
 bool record_read(const char *path, struct record *r, struct text *err);
+
+/* As record_read() from memory; `name` stands for the path in sentences. */
+bool record_parse(const char *name, const char *bytes, size_t size, struct record *r,
+        struct text *err);
+
+/* New reference: what record_write() writes. NULL texts are written as "". */
+json_t *record_to_json(const struct record *r);
 
 /* Durable and whole: file_write(). */
 bool record_write(const char *path, const struct record *r, struct text *err);

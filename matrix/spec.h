@@ -10,6 +10,7 @@
 #define MATRIX_SPEC_H
 
 #include <stdbool.h>
+#include <stddef.h>
 
 #include "matrix/axes.h"
 #include "matrix/text.h"
@@ -30,6 +31,11 @@ void spec_finish(struct spec *s);
 /* Read and check `path`; on failure `s` is zeroed. Refuses an unknown format. */
 bool spec_read(const char *path, struct spec *s, struct text *err);
 
+/* As spec_read() from memory; `name` stands for the path in sentences. */
+bool spec_parse(const char *name, const char *bytes, size_t size, struct spec *s,
+        struct text *err);
+
+/* Whole or absent, durable: file_write(). */
 bool spec_write(const char *path, const struct spec *s, struct text *err);
 
 #endif

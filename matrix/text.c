@@ -96,6 +96,67 @@ void text_addf(struct text *t, const char *format, ...) {
     va_end(args);
 }
 
+void text_add_real(struct text *t, double x) {
+    if (x > -1e15 && x < 1e15 && x == (double)(long long)x) {
+        text_addf(t, "%lld", (long long)x);
+        return;
+    }
+    char digits[40];
+    for (int precision = 1; precision <= 17; precision++) {
+        snprintf(digits, sizeof digits, "%.*g", precision, x);
+        if (strtod(digits, NULL) == x) {
+            break;
+        }
+    }
+    // C writes 1e-05; JSON and people are content with 1e-5.
+    char *e = strchr(digits, 'e');
+    if (!e) {
+        text_add(t, digits);
+        return;
+    }
+    text_add_bytes(t, digits, (size_t)(e + 1 - digits));
+    text_addf(t, "%ld", strtol(e + 1, NULL, 10));
+}
+
+size_t text_utf8_length(const char *bytes, size_t size) {
+    const unsigned char *b = (const unsigned char *)bytes;
+    if (!size) {
+        return 0;
+    }
+    if (b[0] < 0x80) {
+        return 1;
+    }
+    size_t length = b[0] >= 0xf0 ? 4 : b[0] >= 0xe0 ? 3 : 2;
+    if (b[0] < 0xc2 || b[0] > 0xf4 || size < length) {
+        return 0;
+    }
+    for (size_t i = 1; i < length; i++) {
+        if ((b[i] & 0xc0) != 0x80) {
+            return 0;
+        }
+    }
+    // Overlong forms, surrogates, and what lies beyond U+10FFFF.
+    if ((b[0] == 0xe0 && b[1] < 0xa0) || (b[0] == 0xed && b[1] >= 0xa0) ||
+            (b[0] == 0xf0 && b[1] < 0x90) || (b[0] == 0xf4 && b[1] >= 0x90)) {
+        return 0;
+    }
+    return length;
+}
+
+void text_add_utf8(struct text *t, const char *bytes, size_t size) {
+    while (size) {
+        size_t length = *bytes ? text_utf8_length(bytes, size) : 0;
+        if (length) {
+            text_add_bytes(t, bytes, length);
+        } else {
+            text_add(t, "\xef\xbf\xbd");
+            length = 1;
+        }
+        bytes += length;
+        size -= length;
+    }
+}
+
 bool text_fail(struct text *err, const char *format, ...) {
     va_list args;
     va_start(args, format);

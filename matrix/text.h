@@ -37,6 +37,15 @@ void text_addf(struct text *t, const char *format, ...)
         __attribute__((format(printf, 2, 3)));
 void text_vaddf(struct text *t, const char *format, va_list args);
 
+/* Add the shortest decimal that reads back as `x`: "0.001", "1e-5". `x` is finite. */
+void text_add_real(struct text *t, double x);
+
+/* Add `size` bytes; what is not UTF-8, and NUL, becomes U+FFFD. */
+void text_add_utf8(struct text *t, const char *bytes, size_t size);
+
+/* The length of the UTF-8 sequence at `bytes` (1 to 4), 0 where there is none. */
+size_t text_utf8_length(const char *bytes, size_t size);
+
 /*
  * Add a sentence to `err` and return false, so that a failing function can say
  * `return text_fail(err, "cannot open '%s': %s", path, strerror(errno));`.

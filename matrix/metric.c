@@ -1,0 +1,101 @@
+#include "matrix/metric.h"
+
+#include <stddef.h>
+#include <string.h>
+
+const struct metric metrics[] = {
+        {"tokens_per_s", "tokens/s", METRIC_DERIVED, true,
+                "tokens trained in the timed window over all ranks, divided by the "
+                "slowest rank's time"},
+        {"window_tokens", "tokens", METRIC_SUM, true,
+                "tokens trained in the timed window, over all ranks"},
+        {"window_ms", "ms", METRIC_MAXIMUM, true,
+                "length of the timed window, of the slowest rank"},
+        {"window_steps", "steps", METRIC_RANK0, true, "steps in the timed window"},
+        {"step_ms_median", "ms", METRIC_MAXIMUM, true,
+                "median time of a step in the timed window"},
+        {"step_ms_p10", "ms", METRIC_MAXIMUM, true, "10th percentile of a step's time"},
+        {"step_ms_p90", "ms", METRIC_MAXIMUM, true, "90th percentile of a step's time"},
+        {"step_noise", "", METRIC_MAXIMUM, true,
+                "(p90 - p10) / median of the step times"},
+        {"data_ms", "ms", METRIC_MAXIMUM, true,
+                "loading a batch, from instrumented steps"},
+        {"forward_ms", "ms", METRIC_MAXIMUM, true, "forward, from instrumented steps"},
+        {"backward_ms", "ms", METRIC_MAXIMUM, true,
+                "backward, from instrumented steps"},
+        {"comm_exposed_ms", "ms", METRIC_MAXIMUM, true,
+                "communication not hidden behind backward, from instrumented steps"},
+        {"optimizer_ms", "ms", METRIC_MAXIMUM, true,
+                "clipping and optimizer, from instrumented steps"},
+        {"startup_ms", "ms", METRIC_MAXIMUM, true,
+                "start of the process to the first completed step"},
+        {"train_s", "s", METRIC_MAXIMUM, true, "training, evaluation left out"},
+        {"s_per_epoch", "s", METRIC_MAXIMUM, true,
+                "one pass over the training split at the measured speed"},
+        {"tokens_trained", "tokens", METRIC_SUM, true,
+                "tokens trained by all ranks, warm-up included"},
+        {"params", "", METRIC_RANK0, true, "trainable parameters of the model"},
+        {"planned_bytes", "bytes", METRIC_MAXIMUM, true,
+                "memory of one rank as the plan foresaw it"},
+        {"peak_bytes", "bytes", METRIC_MAXIMUM, true,
+                "most memory one rank used, library workspaces included"},
+        {"forward_bytes", "bytes", METRIC_MAXIMUM, true,
+                "memory in use at the end of forward"},
+        {"backward_bytes", "bytes", METRIC_MAXIMUM, true,
+                "memory in use at the end of backward"},
+        {"witness_bytes", "bytes", METRIC_MAXIMUM, true,
+                "what the device, or the kernel on a CPU, says the rank uses"},
+        {"params_bytes", "bytes", METRIC_MAXIMUM, true, "memory of the weights"},
+        {"grads_bytes", "bytes", METRIC_MAXIMUM, true, "memory of the gradients"},
+        {"optimizer_bytes", "bytes", METRIC_MAXIMUM, true,
+                "memory of the optimizer's state, master weights included"},
+        {"activations_bytes", "bytes", METRIC_MAXIMUM, true,
+                "memory of what forward keeps for backward"},
+        {"scratch_bytes", "bytes", METRIC_MAXIMUM, true,
+                "memory of temporaries within a step"},
+        {"library_bytes", "bytes", METRIC_MAXIMUM, true,
+                "workspaces handed to libraries"},
+        {"first_loss", "nats/token", METRIC_RANK0, true,
+                "training loss of the first step"},
+        {"final_loss", "nats/token", METRIC_RANK0, true,
+                "training loss of the last step"},
+        {"val_loss", "nats/token", METRIC_RANK0, true,
+                "loss per token over the validation tokens"},
+        {"val_ppl", "", METRIC_RANK0, true, "exp(val_loss)"},
+        {"val_accuracy", "", METRIC_RANK0, true,
+                "share of validation tokens whose likeliest prediction is right"},
+        {"val_tokens", "tokens", METRIC_RANK0, true, "validation tokens evaluated"},
+        {"flops_per_token", "flop", METRIC_RANK0, true,
+                "6 x parameters in matrix products + 12 x layers x d_model x mean "
+                "unmasked keys"},
+        {"comm_bytes", "bytes", METRIC_SUM, true,
+                "gradient bytes that the ranks handed to communication in the window"},
+        {"loss_scale", "", METRIC_RANK0, true, "loss scale after the last step"},
+        {"skipped_steps", "steps", METRIC_RANK0, true,
+                "steps without an update because a gradient overflowed"},
+        {"scaling_efficiency", "", METRIC_DERIVED, false,
+                "tokens_per_s / (ranks x tokens_per_s of the same cell on one rank)"},
+        {"memory_overhead_bytes", "bytes", METRIC_DERIVED, false,
+                "peak_bytes less that of the same cell on one rank"},
+        {"memory_overhead_pct", "%", METRIC_DERIVED, false,
+                "memory_overhead_bytes as a share of the one-rank cell's peak_bytes"},
+        {"speedup", "", METRIC_DERIVED, false,
+                "tokens_per_s / that of the matrix's baseline"},
+        {"memory_saving_pct", "%", METRIC_DERIVED, false,
+                "how much less peak_bytes is than the baseline's"},
+        {"mfu", "", METRIC_DERIVED, false,
+                "model flop/s / the device's dense peak for the precision"},
+        {"hfu", "", METRIC_DERIVED, false,
+                "as mfu, with the work that recomputation adds"},
+};
+
+const int metric_count = sizeof metrics / sizeof *metrics;
+
+const struct metric *metric_find(const char *name) {
+    for (int i = 0; i < metric_count; i++) {
+        if (!strcmp(metrics[i].name, name)) {
+            return &metrics[i];
+        }
+    }
+    return NULL;
+}
