@@ -228,7 +228,8 @@ struct kernels {
 
     /* -- matrix products ---------------------------------------------------------
      * `scratch` U8 [matmul_scratch] holds converted operands where the device needs
-     * them (low precision on the CPU) or a library's workspace. */
+     * them (packed, on the CPU) or a library's workspace; it is enough for all three
+     * products of a layer with these M, N and K and operands of `type` or F32. */
     bool (*matmul_forward)(struct stream *, struct tensor *out /* [M, N] */,
             struct tensor *scratch, const struct tensor *x /* [M, K] */,
             const struct tensor *weight /* [N, K] */,
@@ -241,7 +242,8 @@ struct kernels {
     bool (*matmul_backward_weight)(struct stream *, struct tensor *dweight,
             struct tensor *dbias, struct tensor *scratch, const struct tensor *dout,
             const struct tensor *x, bool accumulate, struct kernel_error *);
-    size_t (*matmul_scratch)(int64_t m, int64_t n, int64_t k, enum dtype type);
+    size_t (*matmul_scratch)(
+            int64_t m, int64_t n, int64_t k, enum dtype type, int threads);
 
     /* -- attention --------------------------------------------------------------- */
     /* NULL where the device or build has no kernel of that name. */

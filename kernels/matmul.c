@@ -69,10 +69,12 @@ bool REF(matmul_backward_weight)(struct stream *stream, struct tensor *dweight,
     return true;
 }
 
-size_t REF(matmul_scratch)(int64_t m, int64_t n, int64_t k, enum dtype type) {
+size_t REF(matmul_scratch)(
+        int64_t m, int64_t n, int64_t k, enum dtype type, int threads) {
     (void)m;
     (void)n;
     (void)k;
     (void)type;
+    (void)threads;
     return 0;
 }

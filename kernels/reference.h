@@ -133,7 +133,8 @@ bool REF(matmul_backward_input)(struct stream *, struct tensor *dx,
 bool REF(matmul_backward_weight)(struct stream *, struct tensor *dweight,
         struct tensor *dbias, struct tensor *scratch, const struct tensor *dout,
         const struct tensor *x, bool accumulate, struct kernel_error *);
-size_t REF(matmul_scratch)(int64_t m, int64_t n, int64_t k, enum dtype type);
+size_t REF(matmul_scratch)(
+        int64_t m, int64_t n, int64_t k, enum dtype type, int threads);
 
 const struct attention_kernel *REF(attention)(const char *name);
 

@@ -285,7 +285,7 @@ static void matmul_backward_matches_differences(void **state) {
     b.in = randoms(M, K, 0, 0), b.weight = randoms(N, K, 0, 0);
     b.bias = randoms(N, 0, 0, 0), b.out = randoms(M, N, 0, 0), b.dout = like(&b.out);
     b.din = like(&b.in), b.dweight = like(&b.weight), b.dbias = like(&b.bias);
-    b.scratch = bytes(b.k->matmul_scratch(M, N, K, DTYPE_F64));
+    b.scratch = bytes(b.k->matmul_scratch(M, N, K, DTYPE_F64, 1));
     assert_true(b.k->matmul_backward_input(
             b.stream, &b.din, &b.scratch, &b.dout, &b.weight, false, &b.err));
     assert_true(b.k->matmul_backward_weight(
