@@ -3,6 +3,7 @@
 Written from the papers and from Hugging Face's definitions, not from our C: agreement
 between the two is evidence only as long as neither copies the other. Parameters come as
 a dictionary under Hugging Face's names; every matrix is [out, in], as nn.Linear has it.
+Queries, keys and values are one matrix, in this order, and so are gate and up.
 """
 
 import math
@@ -53,6 +54,12 @@ def attend(q, k, v, shape):
     return out.transpose(1, 2).flatten(2)
 
 
+def split_heads(qkv, shape):
+    """[B, T, (H + 2G) D] as queries, keys and values of [B, T, heads, D]."""
+    heads = (shape.heads, shape.kv_heads, shape.kv_heads)
+    return qkv.unflatten(2, (sum(heads), shape.head_dim)).split(heads, dim=2)
+
+
 def rotate(x):
     """Rotary positions over [B, T, heads, D]: element i turns with element i + D/2."""
     length, half = x.size(1), x.size(3) // 2
@@ -81,9 +88,7 @@ def gpt(p, tokens, shape):
                                 p[name + what + ".bias"], EPSILON)
 
         qkv = linear(norm(x, "ln_1"), "attn.c_attn")
-        q, k, v = qkv.unflatten(2, (3 * shape.heads, shape.head_dim)).split(
-            shape.heads, dim=2)
-        x = x + linear(attend(q, k, v, shape), "attn.c_proj")
+        x = x + linear(attend(*split_heads(qkv, shape), shape), "attn.c_proj")
         hidden = F.gelu(linear(norm(x, "ln_2"), "mlp.c_fc"), approximate="tanh")
         x = x + linear(hidden, "mlp.c_proj")
     x = F.layer_norm(x, width, p["transformer.ln_f.weight"],
@@ -106,14 +111,13 @@ def llama(p, tokens, shape):
         def linear(value, what):
             return F.linear(value, p[name + what + ".weight"])
 
-        h = norm(x, name + "input_layernorm")
-        q, k, v = (linear(h, f"self_attn.{what}_proj").unflatten(2, (-1, shape.head_dim))
-                   for what in "qkv")
+        qkv = linear(norm(x, name + "input_layernorm"), "self_attn.qkv_proj")
+        q, k, v = split_heads(qkv, shape)
         out = attend(rotate(q), rotate(k), v, shape)
         x = x + linear(out, "self_attn.o_proj")
         h = norm(x, name + "post_attention_layernorm")
-        hidden = F.silu(linear(h, "mlp.gate_proj")) * linear(h, "mlp.up_proj")
-        x = x + linear(hidden, "mlp.down_proj")
+        gate, up = linear(h, "mlp.gate_up_proj").chunk(2, dim=-1)
+        x = x + linear(F.silu(gate) * up, "mlp.down_proj")
     return F.linear(norm(x, "model.norm"), p["lm_head.weight"])
 
 
