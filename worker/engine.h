@@ -16,21 +16,14 @@
 #include "matrix/axes.h"
 #include "matrix/text.h"
 #include "worker/comm.h"
+#include "worker/memory.h"
 #include "worker/parameters.h"
 
-enum memory_owner {
-    OWNER_PARAMS,
-    OWNER_GRADS,
-    OWNER_OPTIMIZER, /* master weights and moments */
-    OWNER_ACTIVATIONS,
-    OWNER_SCRATCH,
-    OWNER_LIBRARY, /* batch staging, control block, handles: all else we ask for */
-    OWNER_COUNT
-};
-
-const char *memory_owner_name(enum memory_owner owner); /* "params", … */
-
-/* Bytes by owner: planned before anything is allocated, and measured by poison. */
+/*
+ * Bytes by owner: planned before anything is allocated, and measured by poison. The
+ * guard page behind each arena is in neither; a mark above the plan means that
+ * something wrote into it.
+ */
 struct engine_memory {
     int64_t planned[OWNER_COUNT];
     int64_t measured[OWNER_COUNT]; /* high-water mark found; −1 before measured */
@@ -43,10 +36,14 @@ struct engine_options {
     int64_t vocab; /* the model's, resolved (≥ the tokenizer's) */
     int64_t batch; /* per rank and micro-step, resolved from batch or global_batch */
     int rank, world;
+    int device;  /* index, as the stream's; 0 on the CPU */
+    int threads; /* the stream's; 0: engine_threads() */
     const struct kernels *kernels;
     struct stream *stream;
     struct comm *comm;     /* NULL where world is 1 */
-    bool poison;           /* fill arenas so that engine_memory_measure() can tell */
+    bool poison;           /* fill arenas so that engine_memory() can tell */
+    bool red_zones;        /* keep bytes free after each tensor and check them after
+                              each op; always so in a build with assertions */
     bool double_precision; /* tests: kernels_reference64(), every tensor F64 */
 };
 
@@ -63,6 +60,9 @@ struct engine_step {
 struct engine_phases {
     double data_ms, forward_ms, backward_ms, comm_exposed_ms, optimizer_ms;
 };
+
+/* Threads of one rank's stream: `threads`, or on 0 this process's cores ÷ world. */
+int engine_threads(const struct params *params, int world);
 
 /*
  * The plan alone: bytes by owner for `options` (stream and comm may be NULL). Fails for
@@ -117,8 +117,8 @@ bool engine_read_gradient(
 bool engine_write_parameter(
         struct engine *e, int index, const double *values, struct text *err);
 
-/* Planned bytes, and with poison the marks found so far. */
-void engine_memory(struct engine *e, struct engine_memory *out);
+/* Planned bytes, and with poison the marks found so far. Synchronises. */
+bool engine_memory(struct engine *e, struct engine_memory *out, struct text *err);
 
 /* FLOPs of one trained token by design §8 (mfu), and with recomputation (hfu). */
 double engine_flops_per_token(const struct engine *e, bool recomputation);

@@ -14,13 +14,19 @@
 
 #define PARAMETER_ALIGN 128 /* elements: every tensor starts on such an offset */
 
+/*
+ * Names are Hugging Face's ("transformer.h.0.attn.c_attn.weight"), but for two of Llama
+ * that are products of one input and so stand fused, rows stacked: self_attn.qkv_proj
+ * (q_proj, k_proj, v_proj) and mlp.gate_up_proj (gate_proj, up_proj). checkpoint.h
+ * splits them, and transposes GPT-2's matrices, which Hugging Face stores [in, out].
+ */
 struct parameter {
-    char name[80]; /* Hugging Face's name, "transformer.h.0.attn.c_attn.weight" */
+    char name[80];
     int rank;
     int64_t size[2]; /* [out, in] for a matrix, [size] for a vector */
     int64_t offset;  /* elements into the arena */
     int64_t count;   /* elements without alignment padding */
-    bool decay;      /* weight decay applies (matrices and embeddings) */
+    bool decay;      /* weight decay applies: matrices and embeddings */
     float init_std;  /* normal(0, init_std); 0: constant */
     float init_value;
 };
@@ -41,7 +47,9 @@ int parameters_find(const struct parameters *p, const char *name);
 
 /*
  * Initial values for one parameter, `count` floats: from `seed` and the parameter's
- * name alone, so the values depend on neither device, ranks, precision nor order.
+ * name alone, so the values depend on neither device, ranks, precision nor order. As
+ * nanoGPT does: normal with deviation 0.02, and 0.02 ÷ √(2·layers) for the matrices
+ * that write into the residual stream; biases 0, norms 1.
  */
 void parameters_fill(const struct parameter *p, uint64_t seed, float *values);
 

@@ -1,0 +1,33 @@
+/*
+ * Runs a program, op by op, through a table of kernels. Nothing here synchronises with
+ * the host, but for red zones, which are read back after every op.
+ */
+#ifndef WORKER_EXECUTE_H
+#define WORKER_EXECUTE_H
+
+#include <stdbool.h>
+
+#include "kernels/kernels.h"
+#include "matrix/text.h"
+#include "worker/comm.h"
+#include "worker/program.h"
+#include "worker/shape.h"
+#include "worker/timeline.h"
+
+struct executor {
+    const struct shape *shape; /* and the kernels */
+    struct stream *stream;
+    struct comm *comm; /* NULL for one rank */
+    struct clip_options clip;
+    struct adamw_options adamw; /* but for the decay, which an op states */
+};
+
+/*
+ * Queue one whole step: forward and backward `micros` times on one staged batch after
+ * the other, then what stands behind them once. `timeline` NULL: not instrumented;
+ * else phases are marked by their enum. False names the op that was refused.
+ */
+bool execute_step(const struct executor *x, struct program *p, int micros,
+        struct timeline *timeline, struct text *err);
+
+#endif
