@@ -73,7 +73,8 @@ static int packed_heads(struct builder *b, int qkv) {
 
 static int matmul_scratch(struct builder *b, int64_t n, int64_t k) {
     const struct shape *m = b->m;
-    return program_scratch(b->p, m->kernels->matmul_scratch(m->rows, n, k, m->type));
+    return program_scratch(
+            b->p, m->kernels->matmul_scratch(m->rows, n, k, m->type, m->threads));
 }
 
 static int64_t columns_of(const struct builder *b, int id) {
