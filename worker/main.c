@@ -1,6 +1,183 @@
+#include <errno.h>
+#include <jansson.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/sysinfo.h>
+#include <unistd.h>
 
-int main(void) {
-    fputs("usage: see the README\n", stderr);
-    return 2;
+#include "worker/attempt.h"
+#include "worker/build.h"
+#include "worker/inject.h"
+#include "worker/planner.h"
+#include "worker/setup.h"
+#include "worker/train.h"
+
+enum { EXIT_DONE = 0, EXIT_FAILED = 1, EXIT_USAGE = 2, EXIT_NO_DEVICE = 77 };
+
+#define NAME "worker-cpu"
+#define NAME_SIZE 256 // of a device's name
+
+static const char usage[] =
+        "usage: " NAME " run SPEC.json   train one cell (or one rank of it)\n"
+        "       " NAME
+        " plan            specs on standard input, one a line; bytes out\n"
+        "       " NAME " devices         what this worker can run on, as JSON\n"
+        "       " NAME " --version | --build | --help\n"
+        "\n"
+        "run writes events, one JSON object a line, to descriptor LM_EVENT_FD "
+        "(standard\n"
+        "output where that is not set). LM_RANK, LM_WORLD, LM_LOCAL_RANK and "
+        "LM_SHM_FD\n"
+        "place it among a cell's ranks; without them it is the only one. LM_DATA is "
+        "the\n"
+        "folder that relative data files lie in.\n"
+        "\n"
+        "exit: 0 done, 1 failed (the last event says why), 2 usage, 77 no such "
+        "device\n";
+
+/* Task noop: it measures what starting and stopping a worker costs. */
+static bool run_nothing(struct attempt *a) {
+    if (!attempt_phase(a, "start")) {
+        return false;
+    }
+    if (inject_is_due(a, params_integer(&a->spec.params, PARAM_INJECT_STEP)) ||
+            inject_is_due(a, 1)) {
+        if (params_integer(&a->spec.params, PARAM_INJECT) == INJECT_NAN) {
+            return attempt_fail(a, STATUS_UNSUPPORTED,
+                    "inject nan: task noop has no loss that could break");
+        }
+        if (!inject_strike(a)) {
+            return false;
+        }
+    }
+    return attempt_phase(a, "end") && attempt_send_object(a, "result", json_object());
+}
+
+static bool say_hello(struct attempt *a) {
+    char device[NAME_SIZE] = "";
+    setup_kernels()->device_name(0, device, sizeof device);
+    return attempt_send(a, "hello", "{s:i, s:s, s:s, s:i}", "protocol", EVENT_PROTOCOL,
+            "build", build_id(), "device", device, "pid", (int)getpid());
+}
+
+static bool check_place(struct attempt *a) {
+    int64_t ranks = params_integer(&a->spec.params, PARAM_RANKS);
+    if (ranks != a->world) {
+        return attempt_fail(a, STATUS_FAILED,
+                "the cell has %lld ranks, but LM_WORLD is %d: start it through the "
+                "runner",
+                (long long)ranks, a->world);
+    }
+    struct text err = {0};
+    bool served = setup_check(&a->spec.params, &err);
+    if (!served) {
+        attempt_fail(a, STATUS_UNSUPPORTED, "%s", text_get(&err));
+    }
+    text_finish(&err);
+    return served;
+}
+
+static bool run_cell(struct attempt *a, const char *path) {
+    struct text err = {0};
+    if (!say_hello(a)) {
+        return false;
+    }
+    if (!spec_read(path, &a->spec, &err)) {
+        attempt_fail(a, STATUS_FAILED, "%s", text_get(&err));
+        text_finish(&err);
+        return false;
+    }
+    if (!check_place(a)) {
+        return false;
+    }
+    return params_integer(&a->spec.params, PARAM_TASK) == TASK_NOOP ? run_nothing(a)
+                                                                    : train_run(a);
+}
+
+static int run(const char *path) {
+    struct attempt a;
+    struct text err = {0};
+    if (!attempt_init(&a, &err)) {
+        fprintf(stderr, NAME ": %s\n", text_get(&err));
+        text_finish(&err);
+        return EXIT_USAGE;
+    }
+    if (run_cell(&a, path)) {
+        attempt_finish(&a);
+        return EXIT_DONE;
+    }
+    attempt_report_failure(&a);
+    fprintf(stderr, NAME ": rank %d: %s\n", a.rank, text_get(&a.sentence));
+    // Other threads may sleep in a collective that will never end: nothing is undone.
+    bool no_device = a.status == STATUS_UNSUPPORTED && a.spec.cell &&
+                     params_integer(&a.spec.params, PARAM_DEVICE) == DEVICE_CUDA;
+    _exit(no_device ? EXIT_NO_DEVICE : EXIT_FAILED);
+}
+
+static int plan(void) {
+    char *line = NULL;
+    size_t capacity = 0;
+    ssize_t size;
+    while ((size = getline(&line, &capacity, stdin)) > 0) {
+        size_t blank = strspn(line, " \t\r\n");
+        if (blank == (size_t)size) {
+            continue;
+        }
+        json_t *answer = planner_answer(line, (size_t)size);
+        json_dumpf(answer, stdout, JSON_COMPACT);
+        putchar('\n');
+        // One question, one answer: whoever asks may wait for it before the next.
+        fflush(stdout);
+        json_decref(answer);
+    }
+    free(line);
+    if (ferror(stdin) || ferror(stdout)) {
+        fprintf(stderr, NAME ": plan: %s\n", strerror(errno));
+        return EXIT_FAILED;
+    }
+    return EXIT_DONE;
+}
+
+static int devices(void) {
+    char name[NAME_SIZE] = "";
+    setup_kernels()->device_name(0, name, sizeof name);
+    struct sysinfo info;
+    int64_t memory = sysinfo(&info) == 0 ? (int64_t)info.totalram * info.mem_unit : 0;
+    json_t *answer = json_pack("{s:s, s:s, s:[{s:i, s:s, s:s, s:i, s:I}]}", "worker",
+            NAME, "build", build_id(), "devices", "index", 0, "kind", "cpu", "name",
+            name, "cores", setup_cores(), "memory_bytes", (json_int_t)memory);
+    json_dumpf(answer, stdout, JSON_INDENT(2));
+    putchar('\n');
+    json_decref(answer);
+    return fflush(stdout) == 0 ? EXIT_DONE : EXIT_FAILED;
+}
+
+int main(int argc, char **argv) {
+    const char *command = argc > 1 ? argv[1] : "";
+    if (argc == 3 && strcmp(command, "run") == 0) {
+        return run(argv[2]);
+    }
+    if (argc == 2 && strcmp(command, "plan") == 0) {
+        return plan();
+    }
+    if (argc == 2 && strcmp(command, "devices") == 0) {
+        return devices();
+    }
+    if (argc == 2 && strcmp(command, "--version") == 0) {
+        printf(NAME " %s\n", LM_VERSION);
+        return EXIT_DONE;
+    }
+    if (argc == 2 && strcmp(command, "--build") == 0) {
+        printf("%s\n", build_id());
+        return EXIT_DONE;
+    }
+    bool help =
+            argc == 2 && (strcmp(command, "--help") == 0 || strcmp(command, "-h") == 0);
+    if (!help && argc > 1) {
+        fprintf(stderr, NAME ": unknown command or wrong number of arguments: '%s'\n",
+                command);
+    }
+    fputs(usage, help ? stdout : stderr);
+    return help ? EXIT_DONE : EXIT_USAGE;
 }

@@ -1,0 +1,418 @@
+/* The answer to the matrix's question, before anything else: which technique for which
+ * situation, by how much, and what is only noise. */
+#include <math.h>
+#include <string.h>
+
+#include "reports/choice.h"
+#include "reports/markdown.h"
+#include "reports/page.h"
+
+#define NAMES_MOST 4 /* names in one enumeration */
+
+static void add_name(struct text *out, const struct candidate *c) {
+    markdown_add_code(out, c->first->cell->id);
+    if (c->seeds > 1) {
+        text_addf(out, " (mean of %zu seeds)", c->seeds);
+    }
+}
+
+static void add_number(struct text *out, enum human_kind kind, double x,
+        const char *before, const char *after) {
+    if (isfinite(x)) {
+        text_add(out, before);
+        human_number(out, kind, x);
+        text_add(out, after);
+    }
+}
+
+// "12.3k tokens/s, 41.2 MiB, perplexity 5.12", without what is unknown.
+static void add_figures(struct text *out, const struct candidate *c) {
+    struct text figures = {0};
+    add_number(&figures, HUMAN_SHORT, c->tps.value, "", " tokens/s");
+    add_number(&figures, HUMAN_BYTES, c->peak_bytes, figures.size ? ", " : "",
+            " at the peak");
+    add_number(&figures, HUMAN_REAL, c->ppl.value,
+            figures.size ? ", validation perplexity " : "validation perplexity ", "");
+    text_add(out, text_get(&figures));
+    text_finish(&figures);
+}
+
+// "`a`, `b` and 3 more": the candidates of a workload that tie with `winner`.
+static size_t add_ties(struct text *out, const struct workload *w,
+        const struct candidate *winner,
+        bool (*ties)(const struct candidate *, const struct candidate *)) {
+    size_t count = 0;
+    for (size_t i = 0; i < w->count; i++) {
+        const struct candidate *c = w->candidates + i;
+        if (c == winner || !ties(c, winner)) {
+            continue;
+        }
+        if (count < NAMES_MOST) {
+            text_add(out, count ? ", " : "");
+            add_name(out, c);
+        }
+        count++;
+    }
+    if (count > NAMES_MOST) {
+        text_addf(out, " and %zu more", count - NAMES_MOST);
+    }
+    return count;
+}
+
+static bool is_baseline(const struct page *p, const struct candidate *c) {
+    return p->tallies->baseline == c->first;
+}
+
+static void add_tied(struct page *p, const struct workload *w,
+        const struct candidate *winner,
+        bool (*ties)(const struct candidate *, const struct candidate *),
+        const char *sentence) {
+    struct text names = {0};
+    if (add_ties(&names, w, winner, ties)) {
+        text_addf(&p->markdown, " %s: %s.", sentence, text_get(&names));
+    }
+    text_finish(&names);
+}
+
+static void add_fastest(struct page *p, const struct workload *w) {
+    const struct candidate *c = w->fastest;
+    text_add(&p->markdown, "- **Fastest**: ");
+    add_name(&p->markdown, c);
+    text_add(&p->markdown, ", ");
+    add_figures(&p->markdown, c);
+    if (is_baseline(p, c)) {
+        text_add(&p->markdown, "; it is the baseline itself");
+    } else {
+        add_number(&p->markdown, HUMAN_RATIO, tally_metric(c->first, "speedup"), "; ",
+                " the baseline's speed");
+    }
+    text_add(&p->markdown, ".");
+    add_tied(p, w, c, candidate_ties_speed, "Within noise of it");
+    text_add(&p->markdown, "\n");
+}
+
+static void add_leanest(struct page *p, const struct workload *w) {
+    const struct candidate *c = w->leanest;
+    text_add(&p->markdown, "- **Leanest**: ");
+    if (c == w->fastest) {
+        text_add(&p->markdown, "the same cell");
+    } else {
+        add_name(&p->markdown, c);
+        text_add(&p->markdown, ", ");
+        add_figures(&p->markdown, c);
+        if (w->fastest) {
+            add_number(&p->markdown, HUMAN_PERCENT,
+                    100 * stats_ratio(c->tps.value, w->fastest->tps.value), "; ",
+                    " of the fastest's speed");
+        }
+    }
+    if (is_baseline(p, c)) {
+        text_add(&p->markdown, "; it is the baseline itself");
+    } else {
+        add_number(&p->markdown, HUMAN_CHANGE,
+                -tally_metric(c->first, "memory_saving_pct"), "; ",
+                " memory against the baseline");
+    }
+    text_add(&p->markdown, ".");
+    add_tied(p, w, c, candidate_ties_memory, "As lean");
+    text_add(&p->markdown, "\n");
+}
+
+static void add_best(struct page *p, const struct workload *w) {
+    const struct candidate *c = w->best;
+    size_t others = 0;
+    for (size_t i = 0; i < w->count; i++) {
+        others += isfinite(w->candidates[i].ppl.value);
+    }
+    struct text names = {0};
+    size_t tied = add_ties(&names, w, c, candidate_ties_quality);
+    text_add(&p->markdown, "- **Best quality**: ");
+    if (others > 2 && tied + 1 == others) {
+        text_add(&p->markdown, "no technique costs quality: all lie within noise of "
+                               "validation perplexity ");
+        human_number(&p->markdown, HUMAN_REAL, c->ppl.value);
+        text_add(&p->markdown, ".\n");
+    } else {
+        add_name(&p->markdown, c);
+        text_add(&p->markdown, ", ");
+        add_figures(&p->markdown, c);
+        text_add(&p->markdown, ".");
+        if (tied) {
+            text_addf(&p->markdown, " Not told apart from it: %s.", text_get(&names));
+        }
+        text_add(&p->markdown, "\n");
+    }
+    text_finish(&names);
+}
+
+static void add_balanced(struct page *p, const struct workload *w) {
+    const struct candidate *c = w->balanced;
+    text_add(&p->markdown, "- **Both**: ");
+    add_name(&p->markdown, c);
+    text_add(&p->markdown, " runs at ");
+    human_number(&p->markdown, HUMAN_PERCENT,
+            100 * stats_ratio(c->tps.value, w->fastest->tps.value));
+    text_add(&p->markdown, " of the fastest's speed in ");
+    human_number(&p->markdown, HUMAN_PERCENT,
+            100 * stats_ratio(c->peak_bytes, w->fastest->peak_bytes));
+    text_add(&p->markdown, " of its memory (");
+    add_figures(&p->markdown, c);
+    text_add(&p->markdown, ").\n");
+}
+
+static void add_workload(struct page *p, const struct workload *w) {
+    if (w->fastest) {
+        add_fastest(p, w);
+    }
+    if (w->leanest) {
+        add_leanest(p, w);
+    }
+    if (w->best) {
+        add_best(p, w);
+    }
+    if (w->balanced) {
+        add_balanced(p, w);
+    }
+    text_add(&p->markdown, "\n");
+}
+
+// What a workload is told by: what varies and is no technique.
+static struct context workload_context(const struct page *p) {
+    struct context c = p->tallies->varies;
+    for (int i = 0; i < PARAM_COUNT; i++) {
+        c.has[i] = c.has[i] && !context_is_technique((enum param)i) && i != PARAM_SEED;
+    }
+    return c;
+}
+
+static const char *id_of(const struct candidate *c) {
+    return c ? c->first->cell->id : "";
+}
+
+static bool add_workload_table(struct page *p, struct text *err) {
+    struct context which = workload_context(p);
+    struct table t = {0};
+    table_add_code(&t, "workload", "workload");
+    table_add_number(&t, "techniques", "techniques", HUMAN_COUNT);
+    table_add_code(&t, "fastest", "fastest");
+    table_add_number(&t, "fastest_tokens_per_s", "tokens/s", HUMAN_SHORT);
+    table_add_code(&t, "leanest", "leanest");
+    table_add_number(&t, "leanest_peak_bytes", "peak memory", HUMAN_BYTES);
+    table_add_code(&t, "best_quality", "best quality");
+    table_add_number(&t, "best_val_ppl", "val. perplexity", HUMAN_REAL);
+    struct text name = {0};
+    for (size_t i = 0; i < p->candidates->workload_count; i++) {
+        const struct workload *w = p->candidates->workloads + i;
+        text_clear(&name);
+        context_show(&w->candidates[0].first->cell->params, &which, &name);
+        table_row(&t);
+        table_put_text(&t, text_get(&name));
+        table_put_number(&t, (double)w->count);
+        table_put_text(&t, id_of(w->fastest));
+        table_put_number(&t, w->fastest ? w->fastest->tps.value : NAN);
+        table_put_text(&t, id_of(w->leanest));
+        table_put_number(&t, w->leanest ? w->leanest->peak_bytes : NAN);
+        table_put_text(&t, id_of(w->best));
+        table_put_number(&t, w->best ? w->best->ppl.value : NAN);
+    }
+    page_add_table(p, &t, "recommendations");
+    bool ok = page_add_csv(p, &t, "recommendations", err);
+    text_finish(&name);
+    table_finish(&t);
+    return ok;
+}
+
+static size_t most_candidates(const struct page *p) {
+    size_t most = 0;
+    for (size_t i = 0; i < p->candidates->workload_count; i++) {
+        size_t count = p->candidates->workloads[i].count;
+        most = count > most ? count : most;
+    }
+    return most;
+}
+
+static bool add_recommendations(struct page *p, struct text *err) {
+    const struct candidates *c = p->candidates;
+    if (!c->workload_count) {
+        return true;
+    }
+    if (c->workload_count == 1) {
+        add_workload(p, c->workloads);
+        return add_workload_table(p, err);
+    }
+    struct context which = workload_context(p);
+    const size_t in_words = 3;
+    if (most_candidates(p) > 1 && c->workload_count <= in_words) {
+        for (size_t i = 0; i < c->workload_count; i++) {
+            struct text name = {0};
+            context_show(
+                    &c->workloads[i].candidates[0].first->cell->params, &which, &name);
+            text_add(&p->markdown, "With ");
+            markdown_add_code(&p->markdown, text_get(&name));
+            text_add(&p->markdown, ":\n\n");
+            add_workload(p, c->workloads + i);
+            text_finish(&name);
+        }
+    } else {
+        text_add(&p->markdown,
+                most_candidates(p) > 1
+                        ? "Cells are ranked only against cells that do the same work:"
+                          "\n\n"
+                        : "No two cells do the same work by different techniques, so "
+                          "none is ranked against another:\n\n");
+    }
+    return add_workload_table(p, err);
+}
+
+// The value of a parameter that gains most, in one line.
+static void add_choice(struct page *p, enum param axis) {
+    struct choice c;
+    choice_init(&c, p->tallies, axis);
+    const struct choice_value *best = NULL;
+    for (size_t i = 0; i < c.value_count; i++) {
+        const struct choice_value *v = c.values + i;
+        if (i != c.reference && v->pairs && v->speed.count &&
+                (!best || v->speed.median > best->speed.median)) {
+            best = v;
+        }
+    }
+    if (best) {
+        struct text value = {0};
+        struct text verdict = {0};
+        params_show(best->params, axis, &value);
+        text_add(&p->markdown, "- ");
+        markdown_add_code(&p->markdown, axes_get(axis)->name);
+        text_add(&p->markdown, ": ");
+        markdown_add_code(&p->markdown, text_get(&value));
+        text_clear(&value);
+        params_show(c.values[c.reference].params, axis, &value);
+        add_number(&p->markdown, HUMAN_RATIO, best->speed.median, " runs at ",
+                " the speed of ");
+        markdown_add_code(&p->markdown, text_get(&value));
+        choice_verdict(best, &verdict);
+        text_addf(&p->markdown, " (%s; ", text_get(&verdict));
+        human_plural(&p->markdown, best->pairs, "like pair");
+        if (best->pairs > 1) {
+            add_number(&p->markdown, HUMAN_RATIO, best->speed.minimum, ", ", " to ");
+            human_number(&p->markdown, HUMAN_RATIO, best->speed.maximum);
+        }
+        text_add(&p->markdown, ")");
+        add_number(
+                &p->markdown, HUMAN_RATIO, best->memory.median, ", in ", " its memory");
+        add_number(&p->markdown, HUMAN_RATIO, best->ppl.median, ", at ",
+                " its perplexity");
+        text_add(&p->markdown, ".\n");
+        text_finish(&value);
+        text_finish(&verdict);
+    }
+    choice_finish(&c);
+}
+
+static void add_choices(struct page *p) {
+    size_t before = p->markdown.size;
+    text_add(&p->markdown, "What each choice changes, all else equal:\n\n");
+    size_t heading = p->markdown.size;
+    for (int i = 0; i < PARAM_COUNT; i++) {
+        if (p->tallies->varies.has[i] && context_is_technique((enum param)i)) {
+            add_choice(p, (enum param)i);
+        }
+    }
+    if (p->markdown.size == heading) {
+        p->markdown.size = before;
+        p->markdown.data[before] = '\0';
+    } else {
+        text_add(&p->markdown, "\n");
+    }
+}
+
+// The most efficient cell of each number of ranks.
+static void add_scaling(struct page *p) {
+    const struct tallies *o = p->tallies;
+    int64_t done = 1;
+    for (;;) {
+        int64_t next = INT64_MAX;
+        for (size_t i = 0; i < o->count; i++) {
+            int64_t ranks = params_integer(&o->items[i].cell->params, PARAM_RANKS);
+            if (ranks > done && ranks < next && o->items[i].scaling_base) {
+                next = ranks;
+            }
+        }
+        if (next == INT64_MAX) {
+            break;
+        }
+        const struct tally *best = NULL;
+        for (size_t i = 0; i < o->count; i++) {
+            const struct tally *t = o->items + i;
+            if (t->scaling_base &&
+                    params_integer(&t->cell->params, PARAM_RANKS) == next &&
+                    (!best || tally_metric(t, "scaling_efficiency") >
+                                      tally_metric(best, "scaling_efficiency"))) {
+                best = t;
+            }
+        }
+        done = next;
+        text_addf(
+                &p->markdown, "- **Scaling to %lld ranks**: at best ", (long long)next);
+        human_number(&p->markdown, HUMAN_PERCENT,
+                100 * tally_metric(best, "scaling_efficiency"));
+        text_addf(&p->markdown, " efficiency (%s), ", best->scaling);
+        markdown_add_code(&p->markdown, best->cell->id);
+        add_number(&p->markdown, HUMAN_BYTES,
+                tally_metric(best, "memory_overhead_bytes"), ", with ", " more a rank");
+        text_add(&p->markdown, ".\n");
+    }
+    text_add(&p->markdown, done > 1 ? "\n" : "");
+}
+
+static void add_counts(struct page *p) {
+    const struct tallies *o = p->tallies;
+    size_t by_status[STATUS_COUNT] = {0};
+    size_t stale = 0;
+    for (size_t i = 0; i < o->count; i++) {
+        by_status[o->items[i].status]++;
+        stale += o->items[i].stale != NULL;
+    }
+    human_plural(&p->markdown, o->count, "cell");
+    const char *gap = ": ";
+    for (int s = 0; s < STATUS_COUNT; s++) {
+        if (by_status[s]) {
+            text_addf(&p->markdown, "%s%zu ", gap, by_status[s]);
+            markdown_add_text(&p->markdown, status_name((enum status)s));
+            gap = ", ";
+        }
+    }
+    if (stale) {
+        text_addf(&p->markdown, "; %zu of the results %s stale and left out below",
+                stale, stale == 1 ? "is" : "are");
+    }
+    text_add(&p->markdown, ".");
+    size_t open = by_status[STATUS_NOT_RUN] + by_status[STATUS_INTERRUPTED] +
+                  by_status[STATUS_LOST] + by_status[STATUS_PREEMPTED];
+    if (open && by_status[STATUS_OK]) {
+        text_add(&p->markdown, " The answer is of what ran so far.");
+    }
+    text_add(&p->markdown, "\n\n");
+}
+
+bool answer_add(struct page *p, struct text *err) {
+    text_add(&p->markdown, "## Answer\n\n");
+    add_counts(p);
+    if (!p->candidates->count) {
+        size_t ok = 0;
+        for (size_t i = 0; i < p->tallies->count; i++) {
+            ok += tally_counts(p->tallies->items + i);
+        }
+        text_add(&p->markdown,
+                ok ? "No cell measured a speed or a perplexity, so nothing is ranked."
+                     "\n\n"
+                   : "No cell has a fresh result that is ok, so there is no answer "
+                     "yet.\n\n");
+        return true;
+    }
+    if (!add_recommendations(p, err)) {
+        return false;
+    }
+    add_scaling(p);
+    add_choices(p);
+    return true;
+}

@@ -1,0 +1,179 @@
+/* One table for each parameter that varies: all else equal, what does it change? */
+#include <math.h>
+#include <stdlib.h>
+
+#include "reports/choice.h"
+#include "reports/markdown.h"
+#include "reports/page.h"
+
+static void add_row_columns(struct table *t, const char *axis) {
+    table_add_code(t, axis, axis);
+    table_add_code(t, "cell", "cell");
+    table_add_code(t, "context", "context");
+    table_show_last(t, TABLE_CSV_ONLY);
+    table_add_text(t, "status", "status");
+    table_add_number(t, "tokens_per_s", "tokens/s", HUMAN_SHORT);
+    table_add_number(t, "step_ms_median", "step", HUMAN_MS);
+    table_add_number(t, "peak_bytes", "peak memory", HUMAN_BYTES);
+    table_add_number(t, "val_loss", "val. loss", HUMAN_REAL);
+    table_show_last(t, TABLE_CSV_ONLY);
+    table_add_number(t, "val_ppl", "val. perplexity", HUMAN_REAL);
+    table_add_number(t, "train_s", "train time", HUMAN_SECONDS);
+    table_add_code(t, "against", "against");
+    table_show_last(t, TABLE_CSV_ONLY);
+    table_add_number(t, "speed_ratio", "speed", HUMAN_RATIO);
+    table_add_number(t, "memory_ratio", "memory", HUMAN_RATIO);
+    table_add_number(t, "ppl_ratio", "perplexity", HUMAN_RATIO);
+}
+
+static double ratio_to(const struct choice_row *row, const char *metric) {
+    return row->partner ? stats_ratio(tally_metric(row->tally, metric),
+                                  tally_metric(row->partner, metric))
+                        : NAN;
+}
+
+static struct context others(const struct tallies *o, enum param axis) {
+    struct context c = o->varies;
+    c.has[axis] = false;
+    return c;
+}
+
+static void add_rows(const struct tallies *o, const struct choice *c, struct table *t) {
+    struct context rest = others(o, c->axis);
+    struct text value = {0};
+    for (size_t i = 0; i < c->row_count; i++) {
+        const struct choice_row *row = c->rows + i;
+        const struct tally *item = row->tally;
+        bool counts = tally_counts(item);
+        table_row(t);
+        text_clear(&value);
+        params_show(&item->cell->params, c->axis, &value);
+        table_put_text(t, text_get(&value));
+        table_put_text(t, item->cell->id);
+        text_clear(&value);
+        context_show(&item->cell->params, &rest, &value);
+        table_put_text(t, text_get(&value));
+        table_put_text(t, item->stale ? "stale"
+                          : counts    ? ""
+                                      : status_name(item->status));
+        table_put_spread(t, counts ? tally_metric(item, "tokens_per_s") : NAN,
+                tally_speed_spread_pct(item));
+        static const char *const names[] = {
+                "step_ms_median", "peak_bytes", "val_loss", "val_ppl", "train_s"};
+        for (size_t n = 0; n < sizeof names / sizeof *names; n++) {
+            table_put_number(t, counts ? tally_metric(item, names[n]) : NAN);
+        }
+        table_put_text(t, row->partner ? row->partner->cell->id : "");
+        table_put_number(t, ratio_to(row, "tokens_per_s"));
+        table_put_number(t, ratio_to(row, "peak_bytes"));
+        table_put_number(t, ratio_to(row, "val_ppl"));
+    }
+    text_finish(&value);
+}
+
+static void add_range(struct table *t, const struct stats *s) {
+    struct text range = {0};
+    if (s->count > 1) {
+        human_number(&range, HUMAN_RATIO, s->minimum);
+        text_add(&range, " to ");
+        human_number(&range, HUMAN_RATIO, s->maximum);
+    }
+    table_put_number(t, s->median);
+    table_put_text(t, text_get(&range));
+    text_finish(&range);
+}
+
+// The values side by side, over all contexts in which they meet the reference.
+static void add_values(struct page *p, const struct choice *c, const char *name) {
+    struct table t = {0};
+    table_add_code(&t, "value", axes_get(c->axis)->name);
+    table_add_number(&t, "cells", "cells", HUMAN_COUNT);
+    table_add_number(&t, "ok", "ok", HUMAN_COUNT);
+    table_add_number(&t, "pairs", "pairs", HUMAN_COUNT);
+    table_add_number(&t, "speed", "speed", HUMAN_RATIO);
+    table_add_text(&t, "speed_range", "range");
+    table_right_last(&t);
+    table_add_number(&t, "memory", "memory", HUMAN_RATIO);
+    table_add_text(&t, "memory_range", "range");
+    table_right_last(&t);
+    table_add_number(&t, "ppl", "perplexity", HUMAN_RATIO);
+    table_add_text(&t, "verdict", "verdict on speed");
+    struct text text = {0};
+    for (size_t i = 0; i < c->value_count; i++) {
+        const struct choice_value *v = c->values + i;
+        table_row(&t);
+        text_clear(&text);
+        params_show(v->params, c->axis, &text);
+        table_put_text(&t, text_get(&text));
+        table_put_number(&t, (double)v->cells);
+        table_put_number(&t, (double)v->ok);
+        table_put_number(&t, v->pairs ? (double)v->pairs : NAN);
+        add_range(&t, &v->speed);
+        add_range(&t, &v->memory);
+        table_put_number(&t, v->ppl.median);
+        text_clear(&text);
+        choice_verdict(v, &text);
+        table_put_text(&t, i == c->reference ? "the reference" : text_get(&text));
+    }
+    page_add_table(p, &t, name);
+    text_finish(&text);
+    table_finish(&t);
+}
+
+static void introduce(struct page *p, const struct choice *c) {
+    struct text value = {0};
+    params_show(c->values[c->reference].params, c->axis, &value);
+    text_add(&p->markdown, "### ");
+    markdown_add_code(&p->markdown, axes_get(c->axis)->name);
+    text_add(&p->markdown, "\n\n");
+    if (c->pairs) {
+        text_add(&p->markdown, "Ratios are to ");
+        markdown_add_code(&p->markdown, text_get(&value));
+        text_add(&p->markdown, c->contexts > 1
+                                       ? " in cells alike in all else, the median "
+                                         "over the pairs.\n\n"
+                                       : ", all else equal.\n\n");
+    } else {
+        text_add(&p->markdown, "No two cells that ended ok differ in this alone, so no "
+                               "ratio is given.\n\n");
+    }
+    text_finish(&value);
+}
+
+static bool add_axis(struct page *p, enum param axis, struct text *err) {
+    struct choice c;
+    choice_init(&c, p->tallies, axis);
+    struct table rows = {0};
+    add_row_columns(&rows, axes_get(axis)->name);
+    add_rows(p->tallies, &c, &rows);
+    struct text name = {0};
+    text_addf(&name, "by_%s", axes_get(axis)->name);
+    introduce(p, &c);
+    if (c.contexts > 1 && c.pairs) {
+        add_values(p, &c, text_get(&name));
+    } else {
+        page_add_table(p, &rows, text_get(&name));
+    }
+    bool ok = page_add_csv(p, &rows, text_get(&name), err);
+    text_finish(&name);
+    table_finish(&rows);
+    choice_finish(&c);
+    return ok;
+}
+
+bool axis_add(struct page *p, struct text *err) {
+    bool any = false;
+    for (int i = 0; i < PARAM_COUNT; i++) {
+        if (!p->tallies->varies.has[i]) {
+            continue;
+        }
+        if (!any) {
+            text_add(&p->markdown, "## By parameter\n\n");
+            any = true;
+        }
+        if (!add_axis(p, (enum param)i, err)) {
+            return false;
+        }
+    }
+    return true;
+}

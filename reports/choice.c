@@ -1,0 +1,215 @@
+#include "reports/choice.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+// What qsort_r() hands to the comparison.
+struct order {
+    enum param axis;
+    struct context except;
+};
+
+static int by_context(const void *a, const void *b, void *data) {
+    const struct order *order = data;
+    const struct tally *x = ((const struct choice_row *)a)->tally;
+    const struct tally *y = ((const struct choice_row *)b)->tally;
+    int result = context_compare(&x->cell->params, &y->cell->params, &order->except);
+    if (!result) {
+        result = context_compare_value(&x->cell->params, &y->cell->params, order->axis);
+    }
+    return result ? result : (x > y) - (x < y);
+}
+
+static struct order order_of(enum param axis) {
+    struct order order = {.axis = axis};
+    order.except.has[axis] = true;
+    return order;
+}
+
+static bool same_value(
+        const struct choice *c, const struct params *a, const struct params *b) {
+    return context_compare_value(a, b, c->axis) == 0;
+}
+
+static struct choice_value *value_of(const struct choice *c, const struct params *p) {
+    for (size_t i = 0; i < c->value_count; i++) {
+        if (same_value(c, c->values[i].params, p)) {
+            return c->values + i;
+        }
+    }
+    return NULL;
+}
+
+static void find_values(struct choice *c, const struct tallies *o) {
+    for (size_t i = 0; i < o->count; i++) {
+        const struct tally *item = o->items + i;
+        if (item->cell->excluded) {
+            continue;
+        }
+        struct choice_value *v = value_of(c, &item->cell->params);
+        if (!v) {
+            c->values = text_reallocate(
+                    c->values, (c->value_count + 1) * sizeof *c->values);
+            v = c->values + c->value_count++;
+            *v = (struct choice_value){.params = &item->cell->params};
+        }
+        v->cells++;
+        v->ok += tally_counts(item);
+    }
+}
+
+static size_t end_of_context(const struct choice *c, size_t start) {
+    struct order order = order_of(c->axis);
+    const struct params *first = &c->rows[start].tally->cell->params;
+    size_t end = start + 1;
+    while (end < c->row_count &&
+            context_compare(first, &c->rows[end].tally->cell->params, &order.except) ==
+                    0) {
+        end++;
+    }
+    return end;
+}
+
+// The cell of the reference value in rows[start, end), or NULL.
+static const struct tally *partner_in(
+        const struct choice *c, size_t start, size_t end, const struct params *value) {
+    for (size_t i = start; i < end; i++) {
+        const struct tally *o = c->rows[i].tally;
+        if (tally_counts(o) && same_value(c, &o->cell->params, value)) {
+            return o;
+        }
+    }
+    return NULL;
+}
+
+static size_t count_pairs(const struct choice *c, const struct params *value) {
+    size_t pairs = 0;
+    for (size_t start = 0, end; start < c->row_count; start = end) {
+        end = end_of_context(c, start);
+        if (!partner_in(c, start, end, value)) {
+            continue;
+        }
+        for (size_t i = start; i < end; i++) {
+            const struct tally *o = c->rows[i].tally;
+            pairs += tally_counts(o) && !same_value(c, &o->cell->params, value);
+        }
+    }
+    return pairs;
+}
+
+// The baseline's value, else the default, else the first; but one that has pairs.
+static size_t choose_reference(const struct choice *c, const struct tallies *o) {
+    struct params defaults;
+    params_init(&defaults);
+    const struct params *wanted[] = {
+            o->baseline ? &o->baseline->cell->params : NULL, &defaults};
+    for (int i = 0; i < 2; i++) {
+        const struct choice_value *v = wanted[i] ? value_of(c, wanted[i]) : NULL;
+        if (v && count_pairs(c, v->params)) {
+            return (size_t)(v - c->values);
+        }
+    }
+    size_t best = 0;
+    size_t most = 0;
+    for (size_t i = 0; i < c->value_count; i++) {
+        size_t pairs = count_pairs(c, c->values[i].params);
+        if (pairs > most) {
+            most = pairs;
+            best = i;
+        }
+    }
+    return best;
+}
+
+static void pair_up(struct choice *c) {
+    const struct params *reference = c->values[c->reference].params;
+    for (size_t start = 0, end; start < c->row_count; start = end) {
+        end = end_of_context(c, start);
+        c->contexts++;
+        const struct tally *partner = partner_in(c, start, end, reference);
+        for (size_t i = start; partner && i < end; i++) {
+            const struct tally *o = c->rows[i].tally;
+            if (!tally_counts(o) || same_value(c, &o->cell->params, reference)) {
+                continue;
+            }
+            c->rows[i].partner = partner;
+            struct choice_value *v = value_of(c, &o->cell->params);
+            v->pairs++;
+            c->pairs++;
+            bool told_apart = isfinite(o->tps.value) && isfinite(partner->tps.value) &&
+                              !stats_meet(&o->tps, &partner->tps);
+            v->faster += told_apart && o->tps.value > partner->tps.value;
+            v->slower += told_apart && o->tps.value < partner->tps.value;
+        }
+    }
+}
+
+static struct stats ratios(
+        const struct choice *c, const struct choice_value *v, const char *metric) {
+    double *values = text_allocate(c->row_count * sizeof *values);
+    size_t count = 0;
+    for (size_t i = 0; i < c->row_count; i++) {
+        const struct choice_row *row = c->rows + i;
+        if (row->partner && same_value(c, &row->tally->cell->params, v->params)) {
+            values[count++] = stats_ratio(tally_metric(row->tally, metric),
+                    tally_metric(row->partner, metric));
+        }
+    }
+    struct stats s = stats_of(values, count);
+    free(values);
+    return s;
+}
+
+void choice_init(struct choice *c, const struct tallies *o, enum param axis) {
+    *c = (struct choice){.axis = axis};
+    find_values(c, o);
+    c->rows = text_allocate_zeroed(o->count, sizeof *c->rows);
+    for (size_t i = 0; i < o->count; i++) {
+        if (!o->items[i].cell->excluded) {
+            c->rows[c->row_count++].tally = o->items + i;
+        }
+    }
+    struct order order = order_of(axis);
+    qsort_r(c->rows, c->row_count, sizeof *c->rows, by_context, &order);
+    c->reference = choose_reference(c, o);
+    pair_up(c);
+    for (size_t i = 0; i < c->value_count; i++) {
+        struct choice_value *v = c->values + i;
+        v->speed = ratios(c, v, "tokens_per_s");
+        v->memory = ratios(c, v, "peak_bytes");
+        v->ppl = ratios(c, v, "val_ppl");
+    }
+}
+
+void choice_finish(struct choice *c) {
+    free(c->values);
+    free(c->rows);
+    *c = (struct choice){0};
+}
+
+void choice_verdict(const struct choice_value *v, struct text *out) {
+    if (!v->pairs || !v->speed.count) {
+        return;
+    }
+    size_t same = v->pairs - v->faster - v->slower;
+    if (same == v->pairs) {
+        text_add(out, "within noise");
+    } else if (v->faster == v->pairs) {
+        text_add(out, "faster");
+    } else if (v->slower == v->pairs) {
+        text_add(out, "slower");
+    } else {
+        const char *gap = "";
+        if (v->faster) {
+            text_addf(out, "faster in %zu", v->faster);
+            gap = ", ";
+        }
+        if (v->slower) {
+            text_addf(out, "%sslower in %zu", gap, v->slower);
+        }
+        text_addf(out, " of %zu", v->pairs);
+        if (same && !(v->faster && v->slower)) {
+            text_add(out, ", else within noise");
+        }
+    }
+}

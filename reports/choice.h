@@ -1,0 +1,47 @@
+/*
+ * A choice: one parameter that varies, and what each of its values changes, all else
+ * equal. Values are compared in pairs of cells that agree in every other parameter, so
+ * that a sweep over other axes cannot tilt the verdict.
+ */
+#ifndef REPORTS_CHOICE_H
+#define REPORTS_CHOICE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "reports/tally.h"
+
+struct choice_value {
+    const struct params *params;     /* of a cell that has this value */
+    size_t cells;                    /* planned and not excluded */
+    size_t ok;                       /* of them, those that count */
+    size_t pairs;                    /* with the reference value */
+    size_t faster, slower;           /* pairs beyond noise; the others are within it */
+    struct stats speed, memory, ppl; /* ratios to the reference over the pairs */
+};
+
+/* One cell, beside its partner that has the reference value. */
+struct choice_row {
+    const struct tally *tally;
+    const struct tally *partner; /* NULL where there is none that counts */
+};
+
+struct choice {
+    enum param axis;
+    struct choice_value *values; /* in plan order of their first cell */
+    size_t value_count;
+    size_t reference;        /* index: what the others are compared with */
+    size_t pairs;            /* over all values */
+    size_t contexts;         /* sets of cells that differ in this parameter only */
+    struct choice_row *rows; /* every cell that is not excluded, context by context */
+    size_t row_count;
+};
+
+/* `axis` must vary. */
+void choice_init(struct choice *c, const struct tallies *o, enum param axis);
+void choice_finish(struct choice *c);
+
+/* Append "faster in 3 of 4, else within noise": nothing where there are no pairs. */
+void choice_verdict(const struct choice_value *v, struct text *out);
+
+#endif

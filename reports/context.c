@@ -1,0 +1,72 @@
+#include "reports/context.h"
+
+#include <string.h>
+
+int context_compare_value(
+        const struct params *a, const struct params *b, enum param which) {
+    switch (axes_get(which)->type) {
+    case AXIS_TEXT: {
+        const char *x = params_text(a, which);
+        const char *y = params_text(b, which);
+        return x == y ? 0 : strcmp(x, y);
+    }
+    case AXIS_REAL: {
+        double x = params_real(a, which);
+        double y = params_real(b, which);
+        return (x > y) - (x < y);
+    }
+    case AXIS_CHOICE:
+    case AXIS_INTEGER:
+        break;
+    }
+    int64_t x = params_integer(a, which);
+    int64_t y = params_integer(b, which);
+    return (x > y) - (x < y);
+}
+
+int context_compare(
+        const struct params *a, const struct params *b, const struct context *except) {
+    for (int p = 0; p < PARAM_COUNT; p++) {
+        if (except->has[p] || !axes_get((enum param)p)->hashed) {
+            continue;
+        }
+        int order = context_compare_value(a, b, (enum param)p);
+        if (order) {
+            return order;
+        }
+    }
+    return 0;
+}
+
+void context_show(
+        const struct params *p, const struct context *which, struct text *out) {
+    bool first = true;
+    for (int i = 0; i < PARAM_COUNT; i++) {
+        if (which->has[i]) {
+            text_addf(out, "%s%s=", first ? "" : ", ", axes_get((enum param)i)->name);
+            params_show(p, (enum param)i, out);
+            first = false;
+        }
+    }
+}
+
+bool context_is_technique(enum param which) {
+    switch (which) {
+    case PARAM_ENGINE:
+    case PARAM_KERNEL:
+    case PARAM_WINDOW:
+    case PARAM_PRECISION:
+    case PARAM_CHECKPOINT:
+    case PARAM_CHECKPOINT_EVERY:
+    case PARAM_RECOMPUTE:
+    case PARAM_GRAPH:
+    case PARAM_DETERMINISTIC:
+    case PARAM_GRAD:
+    case PARAM_COMPILE_MODE:
+    case PARAM_DDP:
+    case PARAM_BUCKET_MB:
+        return true;
+    default:
+        return false;
+    }
+}

@@ -1,0 +1,37 @@
+/*
+ * Which cells are alike but for some parameters: the ground of every fair comparison.
+ * Only hashed parameters count; time limits and repeats change no result.
+ */
+#ifndef REPORTS_CONTEXT_H
+#define REPORTS_CONTEXT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "matrix/axes.h"
+#include "matrix/text.h"
+
+/* A set of parameters. */
+struct context {
+    bool has[PARAM_COUNT];
+};
+
+/*
+ * Order two cells by the parameters that are not in `except`; 0 where they agree in all
+ * of them. A total order, so equal cells come together when sorted.
+ */
+int context_compare(
+        const struct params *a, const struct params *b, const struct context *except);
+
+/* Order two values of one parameter: numbers by size, choices by their place. */
+int context_compare_value(
+        const struct params *a, const struct params *b, enum param which);
+
+/* Append "kernel=flash, precision=bf16": the parameters in `which`, in table order. */
+void context_show(
+        const struct params *p, const struct context *which, struct text *out);
+
+/* The parameters that make a technique rather than a workload, design §4. */
+bool context_is_technique(enum param which);
+
+#endif

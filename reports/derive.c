@@ -1,0 +1,170 @@
+#include "reports/derive.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "matrix/metric.h"
+
+static void set_metric(struct tally *o, const char *name, double value) {
+    const struct metric *m = metric_find(name);
+    if (m) {
+        o->metrics[m - metrics] = isfinite(value) ? value : NAN;
+    }
+}
+
+static void find_baseline(struct tallies *o) {
+    const char *name = o->results->plan.baseline;
+    struct text missing = {0};
+    size_t members = 0;
+    const struct tally *found = NULL;
+    if (!name || !*name) {
+        text_add(&missing, "the matrix names no baseline");
+        goto done;
+    }
+    for (size_t i = 0; i < o->count; i++) {
+        const struct tally *item = o->items + i;
+        if (strcmp(item->cell->id, name) == 0) {
+            found = item;
+            members = 1;
+            break;
+        }
+        if (strcmp(item->cell->experiment, name) == 0 && !item->cell->excluded) {
+            found = item;
+            members++;
+        }
+    }
+    if (!members) {
+        text_addf(&missing, "the baseline '%s' names no cell that runs", name);
+    } else if (members > 1) {
+        text_addf(&missing, "the baseline '%s' names %zu cells, it takes one", name,
+                members);
+    } else if (found->stale) {
+        text_addf(&missing, "the baseline '%s' is stale", found->cell->id);
+    } else if (found->status != STATUS_OK) {
+        text_addf(&missing, "the baseline '%s' ended %s", found->cell->id,
+                status_name(found->status));
+    } else {
+        o->baseline = found;
+    }
+done:
+    if (missing.size) {
+        o->baseline_missing = text_take(&missing);
+    }
+}
+
+static void against_baseline(struct tally *o, const struct tally *base) {
+    set_metric(o, "speedup",
+            stats_ratio(tally_metric(o, "tokens_per_s"),
+                    tally_metric(base, "tokens_per_s")));
+    double memory = stats_ratio(
+            tally_metric(o, "peak_bytes"), tally_metric(base, "peak_bytes"));
+    set_metric(o, "memory_saving_pct", 100 * (1 - memory));
+}
+
+// A cell of a scaling series, apart from what the series varies. Threads are matched by
+// what they came to, not by how they were asked for.
+static const struct context scaling_except = {.has = {[PARAM_RANKS] = true,
+                                                      [PARAM_DDP] = true,
+                                                      [PARAM_BUCKET_MB] = true,
+                                                      [PARAM_THREADS] = true}};
+
+static int by_series(const void *a, const void *b) {
+    const struct tally *x = *(const struct tally *const *)a;
+    const struct tally *y = *(const struct tally *const *)b;
+    return context_compare(&x->cell->params, &y->cell->params, &scaling_except);
+}
+
+static bool is_one_rank(const struct tally *o) {
+    const struct params *p = &o->cell->params;
+    return params_integer(p, PARAM_RANKS) == 1 &&
+           params_integer(p, PARAM_DDP) == DDP_NONE && !o->cell->excluded;
+}
+
+// The best candidate of the series, or why there is none.
+static const struct tally *find_scaling_base(const struct tally *o,
+        const struct tally *const *singles, size_t count, struct text *missing) {
+    const struct tally *const *hit =
+            bsearch(&o, singles, count, sizeof *singles, by_series);
+    if (!hit) {
+        text_add(missing, "the matrix has no such cell with ranks=1, ddp=none");
+        return NULL;
+    }
+    while (hit > singles && by_series(hit - 1, &o) == 0) {
+        hit--;
+    }
+    const struct tally *other = NULL;
+    for (; hit < singles + count && by_series(hit, &o) == 0; hit++) {
+        if (!tally_counts(*hit)) {
+            other = other ? other : *hit;
+        } else if (tally_threads(*hit) != tally_threads(o)) {
+            other = *hit;
+        } else {
+            return *hit;
+        }
+    }
+    if (!tally_counts(other)) {
+        text_addf(missing, "its one-rank cell '%s' %s", other->cell->id,
+                other->stale ? "is stale" : "ended ");
+        text_add(missing, other->stale ? "" : status_name(other->status));
+    } else {
+        text_addf(missing,
+                "its one-rank cell '%s' ran on %lld threads, each rank here on %lld; "
+                "set threads",
+                other->cell->id, (long long)tally_threads(other),
+                (long long)tally_threads(o));
+    }
+    return NULL;
+}
+
+static void against_one_rank(struct tally *o) {
+    const struct tally *base = o->scaling_base;
+    double ranks = (double)params_integer(&o->cell->params, PARAM_RANKS);
+    double ratio = stats_ratio(
+            tally_metric(o, "tokens_per_s"), tally_metric(base, "tokens_per_s"));
+    set_metric(o, "scaling_efficiency", ratio / ranks);
+    double one = tally_metric(base, "peak_bytes");
+    double more = tally_metric(o, "peak_bytes") - one;
+    set_metric(o, "memory_overhead_bytes", more);
+    set_metric(o, "memory_overhead_pct", 100 * stats_ratio(more, one));
+}
+
+static void derive_scaling(struct tallies *o) {
+    const struct tally **singles = text_allocate(o->count * sizeof *singles);
+    size_t count = 0;
+    for (size_t i = 0; i < o->count; i++) {
+        if (is_one_rank(o->items + i)) {
+            singles[count++] = o->items + i;
+        }
+    }
+    qsort(singles, count, sizeof *singles, by_series);
+    for (size_t i = 0; i < o->count; i++) {
+        struct tally *item = o->items + i;
+        const struct params *p = &item->cell->params;
+        if (params_integer(p, PARAM_RANKS) < 2 || item->cell->excluded) {
+            continue;
+        }
+        item->scaling = params_integer(p, PARAM_GLOBAL_BATCH) ? "strong" : "weak";
+        if (!tally_counts(item)) {
+            continue;
+        }
+        struct text missing = {0};
+        item->scaling_base = find_scaling_base(item, singles, count, &missing);
+        if (item->scaling_base) {
+            against_one_rank(item);
+        } else {
+            item->scaling_missing = text_take(&missing);
+        }
+    }
+    free(singles);
+}
+
+void derive_metrics(struct tallies *o) {
+    find_baseline(o);
+    for (size_t i = 0; o->baseline && i < o->count; i++) {
+        if (tally_counts(o->items + i)) {
+            against_baseline(o->items + i, o->baseline);
+        }
+    }
+    derive_scaling(o);
+}

@@ -1,0 +1,156 @@
+/* Holes: every cell that is not ok, the excluded ones included, with cause and remedy;
+ * stale results; records that cannot be read. Nothing planned ever drops out. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "matrix/results.h"
+#include "reports/markdown.h"
+#include "reports/page.h"
+
+static void add_columns(struct table *t) {
+    table_add_code(t, "cell", "cell");
+    table_add_text(t, "hash", "hash");
+    table_show_last(t, TABLE_CSV_ONLY);
+    table_add_text(t, "status", "status");
+    table_add_text(t, "expected", "expected");
+    table_add_text(t, "cause", "cause");
+    table_add_text(t, "remedy", "remedy");
+    table_show_last(t, TABLE_CSV_ONLY);
+}
+
+static void add_row(struct table *t, const struct tally *o) {
+    table_row(t);
+    table_put_text(t, o->cell->id);
+    table_put_text(t, o->cell->hash);
+    struct text status = {0};
+    text_add(&status, status_name(o->status));
+    text_add(&status, o->stale ? " (stale)" : "");
+    table_put_text(t, text_get(&status));
+    text_finish(&status);
+    int expect = o->cell->expect;
+    table_put_text(t, expect < 0                 ? ""
+                      : expect == (int)o->status ? "yes"
+                                                 : status_name((enum status)expect));
+    table_put_text(t, o->cause);
+    table_put_text(t, status_remedy(o->status));
+}
+
+// One remedy a status, below the table, rather than the same sentence in every row.
+static void add_remedies(struct page *p, const bool present[STATUS_COUNT]) {
+    text_add(&p->markdown, "What to do:\n\n");
+    for (int s = 0; s < STATUS_COUNT; s++) {
+        if (present[s]) {
+            text_add(&p->markdown, "- **");
+            markdown_add_text(&p->markdown, status_name((enum status)s));
+            text_add(&p->markdown, "**: ");
+            markdown_add_text(&p->markdown, status_remedy((enum status)s));
+            text_add(&p->markdown, "\n");
+        }
+    }
+    text_add(&p->markdown, "\n");
+}
+
+static void add_stale(struct page *p) {
+    const struct tallies *o = p->tallies;
+    struct table t = {0};
+    table_add_code(&t, "cell", "cell");
+    table_add_text(&t, "differs", "differs from today's");
+    table_add_number(&t, "tokens_per_s", "tokens/s then", HUMAN_SHORT);
+    table_add_number(&t, "peak_bytes", "peak memory then", HUMAN_BYTES);
+    table_add_number(&t, "val_ppl", "val. perplexity then", HUMAN_REAL);
+    for (size_t i = 0; i < o->count; i++) {
+        const struct tally *item = o->items + i;
+        if (item->stale) {
+            table_row(&t);
+            table_put_text(&t, item->cell->id);
+            table_put_text(&t, item->stale);
+            table_put_number(&t, tally_metric(item, "tokens_per_s"));
+            table_put_number(&t, tally_metric(item, "peak_bytes"));
+            table_put_number(&t, tally_metric(item, "val_ppl"));
+        }
+    }
+    if (t.row_count) {
+        text_add(&p->markdown, "## Stale results\n\n"
+                               "Made by another worker build, on other data or another "
+                               "machine than the newest ones: shown, but compared with "
+                               "nothing. The next run makes them anew.\n\n");
+        page_add_table(p, &t, "results");
+    }
+    table_finish(&t);
+}
+
+static void add_damaged(struct page *p) {
+    const struct tallies *o = p->tallies;
+    size_t count = 0;
+    for (size_t i = 0; i < o->count; i++) {
+        for (size_t a = 0; a < o->items[i].result->attempt_count; a++) {
+            const struct result_attempt *attempt = o->items[i].result->attempts + a;
+            if (!attempt->damage) {
+                continue;
+            }
+            if (!count++) {
+                text_add(&p->markdown, "## Damaged records\n\n"
+                                       "These could not be read; everything else here "
+                                       "is untouched by them.\n\n");
+            }
+            if (count <= PAGE_ROWS) {
+                text_add(&p->markdown, "- ");
+                markdown_add_code(&p->markdown, attempt->folder);
+                text_add(&p->markdown, ": ");
+                markdown_add_text(&p->markdown, attempt->damage);
+                text_add(&p->markdown, "\n");
+            }
+        }
+    }
+    if (count > PAGE_ROWS) {
+        text_add(&p->markdown, "- … and ");
+        human_plural(&p->markdown, count - PAGE_ROWS, "more");
+        text_add(&p->markdown, "\n");
+    }
+    text_add(&p->markdown, count ? "\n" : "");
+}
+
+static void add_notes(struct page *p) {
+    const struct tallies *o = p->tallies;
+    size_t count = 0;
+    for (size_t i = 0; i < o->count && count < PAGE_ROWS; i++) {
+        if (o->items[i].note) {
+            text_add(&p->markdown, count++ ? "" : "## Remarks on attempts\n\n");
+            text_add(&p->markdown, "- ");
+            markdown_add_code(&p->markdown, o->items[i].cell->id);
+            text_add(&p->markdown, ": ");
+            markdown_add_text(&p->markdown, o->items[i].note);
+            text_add(&p->markdown, "\n");
+        }
+    }
+    text_add(&p->markdown, count ? "\n" : "");
+}
+
+bool hole_add(struct page *p, struct text *err) {
+    const struct tallies *o = p->tallies;
+    struct table t = {0};
+    bool present[STATUS_COUNT] = {false};
+    add_columns(&t);
+    for (size_t i = 0; i < o->count; i++) {
+        if (o->items[i].status != STATUS_OK) {
+            add_row(&t, o->items + i);
+            present[o->items[i].status] = true;
+        }
+    }
+    bool ok = page_add_csv(p, &t, "not_ok", err);
+    if (ok && t.row_count) {
+        text_add(&p->markdown, "## Cells that are not ok\n\n");
+        page_add_table(p, &t, "not_ok");
+        add_remedies(p, present);
+    } else if (ok) {
+        text_add(&p->markdown, "## Cells that are not ok\n\n"
+                               "None: every planned cell ran and ended ok.\n\n");
+    }
+    if (ok) {
+        add_stale(p);
+        add_damaged(p);
+        add_notes(p);
+    }
+    table_finish(&t);
+    return ok;
+}

@@ -1,0 +1,85 @@
+/* How the numbers were made, so that a reader can judge them, and make them again. */
+#include <math.h>
+
+#include "reports/fresh.h"
+#include "reports/markdown.h"
+#include "reports/page.h"
+
+static const char formulas[] =
+        "- **tokens/s**: tokens trained in the timed window over all ranks, divided by "
+        "the slowest rank's wall time. The window begins after `warmup_steps` and "
+        "includes loading the data; evaluation is outside.\n"
+        "- **step**: median time of a step in that window, without instruments. The "
+        "phases of a step (data, forward, backward, communication not hidden, "
+        "optimizer) come from separate instrumented steps.\n"
+        "- **speed-up**: tokens/s divided by the baseline's. **Memory saving**: 1 − "
+        "peak ÷ the baseline's peak.\n"
+        "- **scaling efficiency**: tokens/s on N ranks ÷ (N × tokens/s on one), "
+        "against the cell that is alike but for `ranks`, `ddp` and `bucket_mb` and has "
+        "`ranks: 1`, `ddp: none` and as many threads a rank. *Weak*: `batch` is per "
+        "rank, so the work grows with the ranks. *Strong*: `global_batch` is shared "
+        "out.\n"
+        "- **memory overhead**: a rank's peak less that one-rank cell's peak.\n"
+        "- **peak memory**: the most that one rank held, workspaces handed to "
+        "libraries included; the largest over the ranks.\n"
+        "- **validation perplexity**: exp of the mean loss per token over the "
+        "validation tokens.\n";
+
+static const char mfu_formula[] =
+        "- **MFU, HFU**: (6 × parameters in matrix products + 12 × layers × d_model × "
+        "mean unmasked keys) × tokens/s ÷ the device's dense peak; empty where that "
+        "peak is not known, as on every CPU.\n";
+
+static void add_noise(struct page *p) {
+    bool repeats = false;
+    for (size_t i = 0; i < p->tallies->count; i++) {
+        repeats |= p->tallies->items[i].ok_count > 1;
+    }
+    text_add(&p->markdown, "- **noise**: ");
+    if (repeats) {
+        text_add(&p->markdown,
+                "a cell with repeats shows its median ± half the range of the repeats, "
+                "and may as well have been anywhere in that range. ");
+    }
+    text_add(&p->markdown,
+            "A cell with one attempt may as well have been as slow as its slow steps "
+            "(90th percentile) or as quick as its quick ones (10th). Two speeds whose "
+            "ranges meet are *within noise*. ");
+    text_addf(&p->markdown,
+            "Peaks within %.1f %% and, for single seeds, perplexities within %.1f %% "
+            "count as equal.\n",
+            100 * CANDIDATE_MEMORY_TIE, 100 * CANDIDATE_QUALITY_TIE);
+}
+
+static void add_command(struct page *p) {
+    const struct plan *plan = &p->tallies->results->plan;
+    if (!plan->command || !*plan->command) {
+        return;
+    }
+    text_add(&p->markdown, "## To repeat it\n\n");
+    markdown_add_block(&p->markdown, "sh", plan->command);
+    if (plan->source && *plan->source) {
+        text_add(&p->markdown, "The matrix is ");
+        markdown_add_code(&p->markdown, plan->source);
+        text_add(&p->markdown, ". ");
+    }
+    text_add(&p->markdown, "Cells that have fresh results are not run again unless "
+                           "`--fresh` is given. This page and its tables are rebuilt "
+                           "from the records alone by `runner report`.\n");
+}
+
+bool method_add(struct page *p, struct text *err) {
+    (void)err;
+    struct text name = {0};
+    page_file_name(p, "results.csv", &name);
+    text_add(&p->markdown, "## How the numbers were made\n\n");
+    text_add(&p->markdown, formulas);
+    text_add(&p->markdown, mfu_formula);
+    add_noise(p);
+    text_add(&p->markdown, "- Every number here is raw, in bytes and unrounded, in ");
+    markdown_add_code(&p->markdown, text_get(&name));
+    text_add(&p->markdown, ", one row per planned cell.\n\n");
+    add_command(p);
+    text_finish(&name);
+    return true;
+}

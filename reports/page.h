@@ -1,0 +1,56 @@
+/*
+ * The page being written: sections append Markdown to it and put their tables beside it
+ * as CSV. Sections are functions of one file each, called in order by report_write();
+ * they stop at the first file that cannot be written.
+ */
+#ifndef REPORTS_PAGE_H
+#define REPORTS_PAGE_H
+
+#include <stdbool.h>
+
+#include "matrix/text.h"
+#include "reports/candidate.h"
+#include "reports/table.h"
+#include "reports/tally.h"
+
+#define PAGE_ROWS 60 /* rows of one table that a page shows; CSV has them all */
+
+struct page {
+    const char *folder; /* results/<matrix>; not owned */
+    const char *matrix;
+    const struct tallies *tallies;
+    const struct candidates *candidates;
+    struct text markdown; /* owned; text_finish() it */
+    struct text written;  /* names of the files so far, one a line; likewise */
+};
+
+/* "<matrix>_<name>" below the folder's name, for sentences and links. */
+void page_file_name(const struct page *p, const char *name, struct text *out);
+
+/* Write `<matrix>_<name>` whole, at once. */
+bool page_write(
+        struct page *p, const char *name, const struct text *bytes, struct text *err);
+
+/* Write the table as `<matrix>_<name>.csv` and say in the page where it is. */
+bool page_add_csv(
+        struct page *p, const struct table *t, const char *name, struct text *err);
+
+/* Append the table to the page; `name` as above. */
+void page_add_table(struct page *p, const struct table *t, const char *name);
+
+/* The sections, in the order of the page; each lives in the file that it names. */
+bool answer_add(struct page *p, struct text *err);     /* what the matrix asked */
+bool comparison_add(struct page *p, struct text *err); /* every cell in one table */
+bool wrapper_add(struct page *p, struct text *err);    /* kernel × wrapper */
+bool memory_add(struct page *p, struct text *err);     /* by kind, planned, measured */
+bool axis_add(struct page *p, struct text *err);       /* a table per parameter */
+bool seed_add(struct page *p, struct text *err);       /* means over seeds */
+bool hole_add(struct page *p, struct text *err);       /* what is not ok, and why */
+bool setting_add(struct page *p, struct text *err);    /* what ran where, on what */
+bool method_add(struct page *p, struct text *err);     /* how the numbers were made */
+bool steps_add(struct page *p, struct text *err);      /* the loss, step by step */
+
+/* The comparison table alone, for the terminal too; the caller finishes it. */
+void comparison_table(const struct tallies *o, struct table *t);
+
+#endif

@@ -1,0 +1,69 @@
+/*
+ * Tallies: what each planned cell came to, over all its attempts. The layer between
+ * the results folder and every table: after tallies_init() nothing reads attempts
+ * again but the page's lists of them.
+ */
+#ifndef REPORTS_TALLY_H
+#define REPORTS_TALLY_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "matrix/results.h"
+#include "reports/context.h"
+#include "reports/stats.h"
+
+/*
+ * Which attempts count: of the fresh ones (else of the stale ones that are like the
+ * newest) the newest `repeats`, leaving out those that were preempted, lost or
+ * interrupted where another one was not. The last of them gives the status; where that
+ * is ok, every metric is the median over the ok ones.
+ */
+struct tally {
+    const struct cell *cell;           /* in the results' plan */
+    const struct result_cell *result;  /* its attempts */
+    const struct result_attempt *last; /* the attempt that gives the status, or NULL */
+    enum status status;
+    char *stale;      /* what makes it stale; NULL where it is fresh */
+    size_t counted;   /* attempts that count */
+    size_t ok_count;  /* of them, those that ended ok */
+    double *metrics;  /* metric_count values, NAN unknown; derived ones included */
+    struct range tps; /* tokens_per_s with its noise */
+    struct stats tps_stats; /* over the repeats */
+    struct stats peak_stats;
+    char *cause; /* why it is not ok; NULL where it is */
+    char *note;  /* what else a reader must know: repeats that failed; NULL for none */
+
+    const struct tally *scaling_base; /* the one-rank cell it is held against */
+    const char *scaling;              /* "weak" or "strong"; NULL where none */
+    char *scaling_missing;            /* why more ranks have no efficiency; NULL */
+};
+
+struct tallies {
+    const struct results *results; /* not owned */
+    struct tally *items;           /* one per planned cell, in plan order */
+    size_t count;
+    struct context varies; /* hashed parameters that differ between cells that run */
+    const struct tally *baseline; /* the matrix's baseline cell, or NULL … */
+    char *baseline_missing; /* … and why speed-ups are empty; NULL where they are not */
+};
+
+void tallies_init(struct tallies *o, const struct results *results);
+void tallies_finish(struct tallies *o);
+
+/* A metric by name, NAN where it is unknown. */
+double tally_metric(const struct tally *o, const char *name);
+
+/* Ok and fresh: may be compared with others that are. */
+bool tally_counts(const struct tally *o);
+
+/* Half the range of the repeats' tokens_per_s, in percent; NAN without repeats. */
+double tally_speed_spread_pct(const struct tally *o);
+
+/*
+ * The parameter `threads` as it came out: on the CPU 0 is cores ÷ ranks; 0 where that
+ * is not known, or on a GPU.
+ */
+int64_t tally_threads(const struct tally *o);
+
+#endif

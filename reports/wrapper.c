@@ -1,0 +1,205 @@
+/* Kernel × wrapper: what more ranks bring, and what they cost in memory. */
+#include <math.h>
+#include <stdlib.h>
+
+#include "reports/markdown.h"
+#include "reports/page.h"
+
+// What the table has columns for; cells alike in all else share a table.
+static const struct context own = {.has = {[PARAM_KERNEL] = true,
+                                           [PARAM_RANKS] = true,
+                                           [PARAM_DDP] = true,
+                                           [PARAM_BUCKET_MB] = true}};
+
+static int by_rest(const void *a, const void *b) {
+    const struct tally *x = *(const struct tally *const *)a;
+    const struct tally *y = *(const struct tally *const *)b;
+    int order = context_compare(&x->cell->params, &y->cell->params, &own);
+    return order ? order : (x > y) - (x < y);
+}
+
+// The naive wrapper of the same kernel and ranks, within one table.
+static const struct tally *naive_of(
+        const struct tally *o, const struct tally *const *group, size_t count) {
+    for (size_t i = 0; i < count; i++) {
+        const struct params *p = &group[i]->cell->params;
+        if (params_integer(p, PARAM_DDP) == DDP_NAIVE && tally_counts(group[i]) &&
+                params_integer(p, PARAM_RANKS) ==
+                        params_integer(&o->cell->params, PARAM_RANKS) &&
+                params_integer(p, PARAM_KERNEL) ==
+                        params_integer(&o->cell->params, PARAM_KERNEL)) {
+            return group[i];
+        }
+    }
+    return NULL;
+}
+
+static void add_columns(struct table *t) {
+    table_add_code(t, "cell", "cell");
+    table_show_last(t, TABLE_CSV_ONLY);
+    table_add_code(t, "rest", "rest");
+    table_show_last(t, TABLE_CSV_ONLY);
+    table_add_code(t, "kernel", "kernel");
+    table_add_code(t, "ddp", "wrapper");
+    table_add_number(t, "ranks", "ranks", HUMAN_COUNT);
+    table_add_number(t, "bucket_mb", "bucket MB", HUMAN_REAL);
+    table_add_text(t, "status", "status");
+    table_add_number(t, "tokens_per_s", "tokens/s", HUMAN_SHORT);
+    table_add_number(t, "gain_over_naive", "against naive", HUMAN_RATIO);
+    table_add_text(t, "scaling", "scaling");
+    table_add_number(
+            t, "scaling_efficiency", "scaling efficiency (1 is ideal)", HUMAN_PERCENT);
+    table_show_last(t, TABLE_CSV_ONLY);
+    table_add_number(t, "efficiency_pct", "scaling efficiency", HUMAN_PERCENT);
+    table_show_last(t, TABLE_PEOPLE_ONLY);
+    table_add_number(t, "comm_exposed_ms", "communication not hidden", HUMAN_MS);
+    table_add_number(t, "peak_bytes", "peak memory a rank", HUMAN_BYTES);
+    table_add_number(t, "memory_overhead_bytes", "memory overhead", HUMAN_BYTES);
+    table_add_number(t, "memory_overhead_pct", "overhead", HUMAN_CHANGE);
+}
+
+static void add_row(struct table *t, const struct tallies *all, const struct tally *o,
+        const struct tally *naive, const char *rest) {
+    const struct params *p = &o->cell->params;
+    bool counts = tally_counts(o);
+    bool bucketed = params_integer(p, PARAM_DDP) == DDP_BUCKETED;
+    double efficiency = tally_metric(o, "scaling_efficiency");
+    table_row(t);
+    table_put_text(t, o->cell->id);
+    table_put_text(t, rest);
+    table_put_text(t, params_choice(p, PARAM_KERNEL));
+    table_put_text(t, params_choice(p, PARAM_DDP));
+    table_put_number(t, (double)params_integer(p, PARAM_RANKS));
+    struct text bucket = {0};
+    params_show(p, PARAM_BUCKET_MB, &bucket);
+    table_put_number(t, all->varies.has[PARAM_BUCKET_MB] && bucketed
+                                ? strtod(text_get(&bucket), NULL)
+                                : NAN);
+    text_finish(&bucket);
+    table_put_text(t, o->stale ? "stale" : counts ? "" : status_name(o->status));
+    table_put_spread(t, counts ? tally_metric(o, "tokens_per_s") : NAN,
+            tally_speed_spread_pct(o));
+    table_put_number(t, counts && naive && naive != o
+                                ? stats_ratio(tally_metric(o, "tokens_per_s"),
+                                          tally_metric(naive, "tokens_per_s"))
+                                : NAN);
+    table_put_text(t, o->scaling);
+    table_put_number(t, efficiency);
+    table_put_number(t, 100 * efficiency);
+    table_put_number(t, counts ? tally_metric(o, "comm_exposed_ms") : NAN);
+    table_put_number(t, counts ? tally_metric(o, "peak_bytes") : NAN);
+    table_put_number(t, tally_metric(o, "memory_overhead_bytes"));
+    table_put_number(t, tally_metric(o, "memory_overhead_pct"));
+}
+
+static struct context rest_of(const struct tallies *o) {
+    struct context rest = o->varies;
+    for (int i = 0; i < PARAM_COUNT; i++) {
+        rest.has[i] = rest.has[i] && !own.has[i];
+    }
+    return rest;
+}
+
+// Why an efficiency is missing, each reason once.
+static void add_reasons(
+        struct page *p, const struct tally *const *group, size_t count) {
+    const char *last = NULL;
+    for (size_t i = 0; i < count; i++) {
+        const char *reason = group[i]->scaling_missing;
+        if (reason && reason != last) {
+            text_add(&p->markdown, last ? "" : "Without scaling efficiency:\n\n");
+            text_add(&p->markdown, "- ");
+            markdown_add_code(&p->markdown, group[i]->cell->id);
+            text_add(&p->markdown, ": ");
+            markdown_add_text(&p->markdown, reason);
+            text_add(&p->markdown, "\n");
+            last = reason;
+        }
+    }
+    text_add(&p->markdown, last ? "\n" : "");
+}
+
+static size_t end_of_group(
+        const struct tally *const *sorted, size_t count, size_t start) {
+    size_t end = start + 1;
+    while (end < count && context_compare(&sorted[start]->cell->params,
+                                  &sorted[end]->cell->params, &own) == 0) {
+        end++;
+    }
+    return end;
+}
+
+static void add_group(struct page *p, struct table *all,
+        const struct tally *const *group, size_t count, bool show) {
+    struct context rest = rest_of(p->tallies);
+    struct text title = {0};
+    context_show(&group[0]->cell->params, &rest, &title);
+    struct table t = {0};
+    add_columns(&t);
+    for (size_t i = 0; i < count; i++) {
+        const struct tally *naive = naive_of(group[i], group, count);
+        add_row(&t, p->tallies, group[i], naive, text_get(&title));
+        add_row(all, p->tallies, group[i], naive, text_get(&title));
+    }
+    if (show) {
+        if (title.size) {
+            text_add(&p->markdown, "With ");
+            markdown_add_code(&p->markdown, text_get(&title));
+            text_add(&p->markdown, ":\n\n");
+        }
+        page_add_table(p, &t, "kernel_wrapper");
+        add_reasons(p, group, count);
+    }
+    table_finish(&t);
+    text_finish(&title);
+}
+
+bool wrapper_add(struct page *p, struct text *err) {
+    const struct tallies *o = p->tallies;
+    if (!o->varies.has[PARAM_DDP] && !o->varies.has[PARAM_RANKS]) {
+        return true;
+    }
+    const struct tally **sorted = text_allocate(o->count * sizeof *sorted);
+    size_t count = 0;
+    for (size_t i = 0; i < o->count; i++) {
+        if (!o->items[i].cell->excluded) {
+            sorted[count++] = o->items + i;
+        }
+    }
+    qsort(sorted, count, sizeof *sorted, by_rest);
+    text_add(&p->markdown, "## Kernel × wrapper\n\n"
+                           "What more ranks bring: efficiency is tokens/s over ranks × "
+                           "tokens/s of the same cell on one rank; memory overhead is "
+                           "a rank's peak beyond that cell's.\n\n");
+    struct table all = {0};
+    add_columns(&all);
+    const size_t most = 8;
+    size_t groups = 0;
+    size_t hidden = 0;
+    for (size_t start = 0, end; start < count; start = end) {
+        end = end_of_group(sorted, count, start);
+        // A group that never leaves one rank has nothing to say here.
+        bool scales = false;
+        for (size_t i = start; i < end; i++) {
+            scales |= params_integer(&sorted[i]->cell->params, PARAM_RANKS) > 1;
+        }
+        if (scales) {
+            hidden += groups >= most;
+            add_group(p, &all, sorted + start, end - start, groups++ < most);
+        }
+    }
+    if (hidden) {
+        struct text file = {0};
+        page_file_name(p, "kernel_wrapper.csv", &file);
+        text_add(&p->markdown, "… and ");
+        human_plural(&p->markdown, hidden, "more such table");
+        text_add(&p->markdown, " in ");
+        markdown_add_code(&p->markdown, text_get(&file));
+        text_add(&p->markdown, ".\n\n");
+        text_finish(&file);
+    }
+    bool ok = page_add_csv(p, &all, "kernel_wrapper", err);
+    table_finish(&all);
+    free(sorted);
+    return ok;
+}

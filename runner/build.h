@@ -1,0 +1,26 @@
+/* Which build a worker is: what tells a fresh result from a stale one. */
+#ifndef RUNNER_BUILD_H
+#define RUNNER_BUILD_H
+
+#include <stdbool.h>
+
+#include "matrix/text.h"
+
+/*
+ * Append the identity of the program `argv` starts: the linker's build-id of an ELF
+ * executable, else the SHA-256 of the file ("sha256:…"). Looked up in PATH where it has
+ * no slash. The answer is remembered for the life of the process.
+ */
+bool build_identify(char *const *argv, struct text *out, struct text *err);
+
+/* SHA-256 of a whole file, 64 hex digits. */
+bool build_digest_file(const char *path, char out[65], struct text *err);
+
+/*
+ * What the parameter `data` stands for today: "" for the built-in generator, else one
+ * SHA-256 over the names and contents of the files it names below $LM_DATA. False where
+ * a file is missing or cannot be read. Remembered like build_identify().
+ */
+bool build_digest_data(const char *data, struct text *out, struct text *err);
+
+#endif

@@ -1,0 +1,538 @@
+#include "runner/supervise.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/signalfd.h>
+#include <sys/syscall.h>
+#include <sys/timerfd.h>
+#include <unistd.h>
+
+#include "matrix/owner.h"
+#include "matrix/record.h"
+#include "matrix/spec.h"
+#include "runner/cgroup.h"
+#include "runner/clocks.h"
+#include "runner/family.h"
+#include "runner/machine.h"
+#include "runner/outcome.h"
+#include "runner/rank.h"
+#include "runner/verdict.h"
+
+#define GRACE_MS 5000  /* from SIGTERM to SIGKILL */
+#define SWEEP_MS 10000 /* how long the kernel may take to bury what was killed */
+#define WATCHED 3      /* descriptors polled besides the ranks' */
+
+struct supervisor {
+    const char *folder;
+    struct spec spec;
+    struct owner owner;
+    struct machine machine;
+    struct cgroup cgroup;
+    struct clocks clocks;
+    int64_t memory_limit;
+
+    struct rank *ranks;
+    int count, alive, ended;
+    int signal_fd, timer_fd, parent_fd, shm_fd;
+    struct pollfd *polled;
+
+    enum verdict_stop stop;
+    enum clocks_strike strike;
+    int strike_rank;
+    struct text reason; /* VERDICT_STOP_FAILED */
+    bool stopping;      /* signals have been sent, or wait for `kill_at_ms` */
+    int64_t kill_at_ms; /* CLOCKS_NEVER unless a grace period runs */
+    int64_t oom_before; /* kernel's count when we began */
+};
+
+static void path_of(const struct supervisor *s, const char *name, struct text *out) {
+    text_clear(out);
+    text_addf(out, "%s/%s", s->folder, name);
+}
+
+/* ---- setting up ---- */
+
+static bool open_signals(struct supervisor *s, struct text *err) {
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGTERM);
+    sigaddset(&set, SIGINT);
+    sigaddset(&set, SIGHUP);
+    sigprocmask(SIG_BLOCK, &set, NULL);
+    // A full or closed pipe must be an error code here, not a death.
+    signal(SIGPIPE, SIG_IGN);
+    s->signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+    s->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+    if (s->signal_fd < 0 || s->timer_fd < 0) {
+        return text_fail(err, "cannot wait for events: %s", strerror(errno));
+    }
+    return true;
+}
+
+/*
+ * Say in owner.json who supervises, then exchange the parent-death signal, which would
+ * kill only us, for a watch on the parent that lets us kill everything below first.
+ * Until then nothing runs below, so a SIGKILL from it leaves nothing behind.
+ */
+static bool register_owner(struct supervisor *s, struct text *err) {
+    struct text path = {0}, ignored = {0};
+    path_of(s, "owner.json", &path);
+    if (!owner_read(text_get(&path), &s->owner, &ignored)) {
+        // Started by hand.
+        s->owner.host = text_copy(s->machine.host);
+        s->owner.boot_id = text_copy(s->machine.boot_id);
+        s->owner.started_unix_ms = machine_unix_ms();
+        machine_nonce(s->owner.nonce);
+    }
+    machine_self(&s->owner.supervisor);
+    free(s->owner.cgroup);
+    s->owner.cgroup = cgroup_leaf(s->owner.nonce);
+    bool ok = owner_write(text_get(&path), &s->owner, err);
+    text_finish(&path);
+    text_finish(&ignored);
+    if (!ok) {
+        return false;
+    }
+    pid_t parent = getppid();
+    s->parent_fd = (int)syscall(SYS_pidfd_open, parent, 0);
+    if (s->owner.runner.pid && s->owner.runner.pid != parent) {
+        return text_fail(err, "the runner that claimed '%s' is gone", s->folder);
+    }
+    if (s->parent_fd >= 0) {
+        fcntl(s->parent_fd, F_SETFD, FD_CLOEXEC);
+        prctl(PR_SET_PDEATHSIG, 0);
+    }
+    return true;
+}
+
+static bool make_shared_memory(struct supervisor *s, struct text *err) {
+    if (s->count < 2) {
+        return true;
+    }
+    s->shm_fd = memfd_create("lm-matrix", MFD_CLOEXEC);
+    return s->shm_fd >= 0 ||
+           text_fail(err, "cannot make shared memory: %s", strerror(errno));
+}
+
+static int open_output(
+        const struct supervisor *s, int rank, const char *kind, struct text *err) {
+    struct text path = {0};
+    text_addf(&path, "%s/rank%d.%s", s->folder, rank, kind);
+    int fd = open(
+            text_get(&path), O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC, 0644);
+    if (fd < 0) {
+        text_fail(err, "cannot create '%s': %s", text_get(&path), strerror(errno));
+    }
+    text_finish(&path);
+    return fd;
+}
+
+struct variables {
+    char **items;
+    size_t count;
+};
+
+static void variable(struct variables *v, const char *name, const char *value) {
+    struct text t = {0};
+    text_addf(&t, "%s=%s", name, value);
+    v->items = text_reallocate(v->items, (v->count + 2) * sizeof *v->items);
+    v->items[v->count++] = text_take(&t);
+    v->items[v->count] = NULL;
+}
+
+static void variable_number(struct variables *v, const char *name, int value) {
+    char number[16];
+    snprintf(number, sizeof number, "%d", value);
+    variable(v, name, number);
+}
+
+static char **rank_environment(const struct supervisor *s, const struct rank *r) {
+    struct variables v = {0};
+    // Ours come first: of two equal names getenv() finds the first.
+    variable_number(&v, "LM_EVENT_FD", r->write_fd);
+    variable_number(&v, "LM_RANK", r->number);
+    variable_number(&v, "LM_WORLD", s->count);
+    variable_number(&v, "LM_LOCAL_RANK", r->number);
+    variable(&v, "LM_NONCE", s->owner.nonce);
+    if (s->shm_fd >= 0) {
+        variable_number(&v, "LM_SHM_FD", s->shm_fd);
+    }
+    json_t *env = json_loads(params_text(&s->spec.params, PARAM_ENV), 0, NULL);
+    const char *key;
+    json_t *value;
+    json_object_foreach(env, key, value) {
+        if (json_is_string(value)) {
+            variable(&v, key, json_string_value(value));
+        }
+    }
+    json_decref(env);
+    char **all = child_make_environment(v.items);
+    child_free_environment(v.items);
+    return all;
+}
+
+static bool start_rank(struct supervisor *s, struct rank *r, struct text *err) {
+    bool ok = false;
+    int worker_words = 0;
+    while (s->spec.worker[worker_words]) {
+        worker_words++;
+    }
+    struct text spec = {0};
+    path_of(s, "spec.json", &spec);
+    char **argv = text_allocate_zeroed((size_t)worker_words + 3, sizeof *argv);
+    memcpy(argv, s->spec.worker, (size_t)worker_words * sizeof *argv);
+    argv[worker_words] = "run";
+    argv[worker_words + 1] = spec.data;
+    char **envp = rank_environment(s, r);
+    int out = open_output(s, r->number, "stdout", err);
+    int err_fd = out >= 0 ? open_output(s, r->number, "stderr", err) : -1;
+    if (err_fd >= 0) {
+        struct child_spec c = {
+                .argv = argv,
+                .envp = envp,
+                .stdin_fd = -1,
+                .stdout_fd = out,
+                .stderr_fd = err_fd,
+                .keep_fds = {r->write_fd, s->shm_fd},
+                .keep_count = s->shm_fd >= 0 ? 2 : 1,
+                .cgroup_fd = s->cgroup.procs_fd,
+                .data_limit_bytes = s->memory_limit,
+        };
+        ok = child_start(&r->child, &c, err);
+    }
+    // From here only the rank holds the write end, so its death is our end of file.
+    close(r->write_fd);
+    r->write_fd = -1;
+    if (ok) {
+        r->started = true;
+        r->pid = r->child.pid;
+        r->heard_ms = clocks_now_ms();
+        s->alive++;
+    }
+    if (out >= 0) {
+        close(out);
+    }
+    if (err_fd >= 0) {
+        close(err_fd);
+    }
+    child_free_environment(envp);
+    free(argv);
+    text_finish(&spec);
+    return ok;
+}
+
+/* ---- stopping ---- */
+
+static bool poll_ranks_once(struct supervisor *s);
+
+/*
+ * End what still runs: at once, or by SIGTERM and, after the grace period, SIGKILL.
+ * What a rank had said before this moment is read first, since what it says afterwards
+ * is not held against it.
+ */
+static void stop_ranks(struct supervisor *s, bool gently) {
+    poll_ranks_once(s);
+    for (int i = 0; i < s->count; i++) {
+        struct rank *r = &s->ranks[i];
+        if (r->started && !r->ended) {
+            r->killed = true;
+            child_signal(&r->child, gently ? SIGTERM : SIGKILL);
+        }
+    }
+    s->stopping = true;
+    s->kill_at_ms = gently ? clocks_now_ms() + GRACE_MS : CLOCKS_NEVER;
+}
+
+static void stop_for(struct supervisor *s, enum verdict_stop why, bool gently) {
+    if (s->stop == VERDICT_STOP_NONE) {
+        s->stop = why;
+    }
+    stop_ranks(s, gently);
+}
+
+static void fail(struct supervisor *s, struct text *why) {
+    if (s->stop != VERDICT_STOP_FAILED) {
+        text_clear(&s->reason);
+        text_add(&s->reason, text_get(why));
+    }
+    text_clear(why);
+    s->stop = VERDICT_STOP_FAILED;
+    stop_ranks(s, false);
+}
+
+/* ---- watching ---- */
+
+static void end_rank(struct supervisor *s, struct rank *r) {
+    child_reap(&r->child, &r->end);
+    r->ended = true;
+    r->end_order = ++s->ended;
+    s->alive--;
+}
+
+/* Read every pipe, then reap who has ended. False where an event file failed. */
+static bool poll_ranks_once(struct supervisor *s) {
+    struct text why = {0};
+    int64_t now = clocks_now_ms();
+    for (int i = 0; i < s->count; i++) {
+        struct rank *r = &s->ranks[i];
+        struct pollfd p = {.fd = r->child.pidfd, .events = POLLIN};
+        bool ends = r->started && !r->ended && poll(&p, 1, 0) == 1;
+        // Ended first, read second: all it ever wrote is in the pipe by now.
+        if (r->started && !rank_read(r, now, &why)) {
+            if (s->reason.size == 0) {
+                text_add(&s->reason, text_get(&why));
+            }
+            text_clear(&why);
+        }
+        if (ends) {
+            end_rank(s, r);
+            rank_close(r);
+        }
+    }
+    text_finish(&why);
+    return s->reason.size == 0;
+}
+
+static void judge_ranks(struct supervisor *s) {
+    bool bad = false, complained = false;
+    for (int i = 0; i < s->count; i++) {
+        bad = bad || verdict_rank_is_bad(&s->ranks[i]);
+        complained = complained || s->ranks[i].has_error;
+    }
+    if (s->stopping && s->kill_at_ms == CLOCKS_NEVER) {
+        return;
+    }
+    if (bad && !s->stopping) {
+        // stop_ranks() looks again first, so that the death of a peer which only
+        // followed from another's is not taken for the cause.
+        stop_ranks(s, false);
+    } else if (complained && !s->stopping && s->kill_at_ms == CLOCKS_NEVER) {
+        // It has said why it fails and is expected to leave by itself.
+        s->kill_at_ms = clocks_now_ms() + GRACE_MS;
+    }
+}
+
+static void check_clocks(struct supervisor *s) {
+    int64_t now = clocks_now_ms();
+    if (now >= s->kill_at_ms) {
+        stop_ranks(s, false);
+        return;
+    }
+    if (s->stopping) {
+        return;
+    }
+    // The rank that has been silent longest is the one to name.
+    struct rank *worst = NULL;
+    enum clocks_strike strike = CLOCKS_NONE;
+    for (int i = 0; i < s->count; i++) {
+        struct rank *r = &s->ranks[i];
+        enum clocks_strike one =
+                r->ended ? CLOCKS_NONE
+                         : clocks_check(&s->clocks, r->stepping, r->heard_ms, now);
+        if (one != CLOCKS_NONE && (!worst || r->last_step < worst->last_step ||
+                                          (r->last_step == worst->last_step &&
+                                                  r->heard_ms < worst->heard_ms))) {
+            worst = r;
+            strike = one;
+        }
+    }
+    if (worst) {
+        s->strike = strike;
+        s->strike_rank = worst->number;
+        stop_for(s, VERDICT_STOP_CLOCK, true);
+    }
+}
+
+static void arm_timer(struct supervisor *s) {
+    int64_t next = s->kill_at_ms;
+    for (int i = 0; i < s->count && !s->stopping; i++) {
+        const struct rank *r = &s->ranks[i];
+        if (r->started && !r->ended) {
+            int64_t one = clocks_next_ms(&s->clocks, r->stepping, r->heard_ms);
+            next = one < next ? one : next;
+        }
+    }
+    struct itimerspec t = {0};
+    if (next != CLOCKS_NEVER) {
+        // A millisecond late rather than early: early would only wake us twice.
+        next = next > 0 ? next + 1 : 1;
+        t.it_value.tv_sec = next / 1000;
+        t.it_value.tv_nsec = next % 1000 * 1000000;
+    }
+    timerfd_settime(s->timer_fd, TFD_TIMER_ABSTIME, &t, NULL);
+}
+
+static void take_signals(struct supervisor *s) {
+    struct signalfd_siginfo info;
+    while (read(s->signal_fd, &info, sizeof info) == (ssize_t)sizeof info) {
+        bool again = s->stop == VERDICT_STOP_INTERRUPTED;
+        stop_for(s, VERDICT_STOP_INTERRUPTED, !again);
+    }
+}
+
+static void sleep_until_something(struct supervisor *s) {
+    struct pollfd *p = s->polled;
+    int n = 0;
+    p[n++] = (struct pollfd){.fd = s->signal_fd, .events = POLLIN};
+    p[n++] = (struct pollfd){.fd = s->timer_fd, .events = POLLIN};
+    p[n++] = (struct pollfd){.fd = s->parent_fd, .events = POLLIN};
+    for (int i = 0; i < s->count; i++) {
+        const struct rank *r = &s->ranks[i];
+        bool live = r->started && !r->ended;
+        // poll() passes over negative descriptors.
+        p[n++] = (struct pollfd){.fd = live ? r->child.pidfd : -1, .events = POLLIN};
+        p[n++] = (struct pollfd){.fd = live ? r->pipe_fd : -1, .events = POLLIN};
+    }
+    while (poll(p, (nfds_t)n, -1) < 0 && errno == EINTR) {
+    }
+}
+
+static void watch(struct supervisor *s) {
+    uint64_t ticks;
+    while (s->alive) {
+        arm_timer(s);
+        sleep_until_something(s);
+        if (s->polled[1].revents) {
+            ssize_t ignored = read(s->timer_fd, &ticks, sizeof ticks);
+            (void)ignored;
+        }
+        if (!poll_ranks_once(s) && s->stop != VERDICT_STOP_FAILED) {
+            s->stop = VERDICT_STOP_FAILED;
+            stop_ranks(s, false);
+        }
+        judge_ranks(s);
+        if (s->polled[0].revents) {
+            take_signals(s);
+        }
+        if (s->polled[2].revents && s->stop != VERDICT_STOP_ORPHANED) {
+            s->stop = s->stop == VERDICT_STOP_NONE ? VERDICT_STOP_ORPHANED : s->stop;
+            close(s->parent_fd);
+            s->parent_fd = -1;
+            stop_ranks(s, false);
+        }
+        check_clocks(s);
+    }
+}
+
+/* ---- one attempt ---- */
+
+static void start_all(struct supervisor *s) {
+    struct text why = {0};
+    int opened = 0;
+    bool ok = make_shared_memory(s, &why);
+    while (ok && opened < s->count) {
+        ok = rank_init(&s->ranks[opened], opened, s->folder, &why);
+        opened += ok;
+    }
+    s->count = opened;
+    for (int i = 0; ok && i < s->count; i++) {
+        ok = start_rank(s, &s->ranks[i], &why);
+    }
+    if (!ok) {
+        fail(s, &why);
+    }
+    text_finish(&why);
+}
+
+static bool write_record(struct supervisor *s, int leaked, bool oom_killed,
+        int64_t started_unix_ms, struct text *err) {
+    struct verdict_input in = {
+            .ranks = s->ranks,
+            .count = s->count,
+            .stop = s->stop,
+            .strike = s->strike,
+            .strike_rank = s->strike_rank,
+            .clocks = &s->clocks,
+            .reason = text_get(&s->reason),
+            .oom_killed = oom_killed,
+    };
+    struct verdict v = {0};
+    verdict_reach(&in, &v);
+    struct outcome o = {
+            .folder = s->folder,
+            .spec = &s->spec,
+            .machine = &s->machine,
+            .ranks = s->ranks,
+            .count = s->count,
+            .verdict = &v,
+            .started_unix_ms = started_unix_ms,
+            .began_ms = s->clocks.began_ms,
+            .ended_ms = clocks_now_ms(),
+            .leaked = leaked,
+            .limits = !s->memory_limit         ? ""
+                      : s->cgroup.memory_limit ? "RLIMIT_DATA, cgroup2"
+                                               : "RLIMIT_DATA",
+    };
+    struct record r = {0};
+    struct text path = {0};
+    outcome_record(&o, &r);
+    path_of(s, "record.json", &path);
+    bool ok = record_write(text_get(&path), &r, err);
+    record_finish(&r);
+    verdict_finish(&v);
+    text_finish(&path);
+    return ok;
+}
+
+static bool run_attempt(struct supervisor *s, struct text *err) {
+    int64_t started_unix_ms = machine_unix_ms();
+    s->memory_limit = params_integer(&s->spec.params, PARAM_MEMORY_LIMIT);
+    s->count = (int)params_integer(&s->spec.params, PARAM_RANKS);
+    s->ranks = text_allocate_zeroed((size_t)s->count, sizeof *s->ranks);
+    s->polled = text_allocate_zeroed(WATCHED + 2 * (size_t)s->count, sizeof *s->polled);
+    cgroup_create(&s->cgroup, s->owner.cgroup, s->memory_limit * s->count);
+    s->oom_before = machine_oom_kills();
+    clocks_init(&s->clocks, &s->spec.params);
+    start_all(s);
+    watch(s);
+    bool oom_killed =
+            cgroup_oom_kills(&s->cgroup) > 0 || machine_oom_kills() > s->oom_before;
+    int leaked = family_kill_all(NULL, 0, SWEEP_MS);
+    cgroup_destroy(&s->cgroup);
+    return write_record(s, leaked, oom_killed, started_unix_ms, err);
+}
+
+static void close_fd(int fd) {
+    if (fd >= 0) {
+        close(fd);
+    }
+}
+
+bool supervise_run(const char *folder, struct text *err) {
+    struct supervisor s = {.folder = folder,
+            .signal_fd = -1,
+            .timer_fd = -1,
+            .parent_fd = -1,
+            .shm_fd = -1,
+            .cgroup = {.procs_fd = -1},
+            .kill_at_ms = CLOCKS_NEVER};
+    struct text path = {0};
+    path_of(&s, "spec.json", &path);
+    machine_init(&s.machine);
+    bool ok = spec_read(text_get(&path), &s.spec, err) && open_signals(&s, err) &&
+              family_adopt_orphans(err) && register_owner(&s, err) &&
+              run_attempt(&s, err);
+    for (int i = 0; i < s.count && s.ranks; i++) {
+        rank_finish(&s.ranks[i]);
+    }
+    free(s.ranks);
+    free(s.polled);
+    close_fd(s.signal_fd);
+    close_fd(s.timer_fd);
+    close_fd(s.parent_fd);
+    close_fd(s.shm_fd);
+    text_finish(&s.reason);
+    spec_finish(&s.spec);
+    owner_finish(&s.owner);
+    machine_finish(&s.machine);
+    text_finish(&path);
+    return ok;
+}

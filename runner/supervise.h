@@ -1,0 +1,22 @@
+/*
+ * The cell supervisor: `runner supervise DIR`. It owns the ranks of one attempt on this
+ * node from start to record.json. Single-threaded; sleeps in one poll() on the ranks'
+ * pidfds and event pipes, a timerfd, a signalfd and a pidfd of the runner.
+ */
+#ifndef RUNNER_SUPERVISE_H
+#define RUNNER_SUPERVISE_H
+
+#include <stdbool.h>
+
+#include "matrix/text.h"
+
+/*
+ * Run the attempt whose spec.json lies in `folder`. True once its record.json is there,
+ * whatever its status; false where there is no usable spec or the record cannot be
+ * written. Either way no process it started is left, nor any that those started. The
+ * first SIGTERM or SIGINT ends the ranks with grace, the second without; both record
+ * `interrupted`.
+ */
+bool supervise_run(const char *folder, struct text *err);
+
+#endif

@@ -1,0 +1,142 @@
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "worker/attempt.h"
+
+#define SILENCE_NS 1000000000
+
+static int64_t now_ns(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+}
+
+/* Whole number of an environment variable; `fallback` where it is not set. */
+static bool environment(const char *name, int fallback, int *out, struct text *err) {
+    const char *text = getenv(name);
+    *out = fallback;
+    if (!text) {
+        return true;
+    }
+    char *end;
+    errno = 0;
+    long value = strtol(text, &end, 10);
+    if (errno || end == text || *end || value < 0 || value > 1 << 20) {
+        return text_fail(err, "%s is '%s', expected a whole number from 0", name, text);
+    }
+    *out = (int)value;
+    return true;
+}
+
+bool attempt_init(struct attempt *a, struct text *err) {
+    struct timespec used;
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &used);
+    memset(a, 0, sizeof *a);
+    a->before_main_ms = (double)used.tv_sec * 1e3 + (double)used.tv_nsec / 1e6;
+    a->phase = "start";
+    a->bytes_asked = a->bytes_free = -1;
+    int fd;
+    if (!environment("LM_EVENT_FD", STDOUT_FILENO, &fd, err) ||
+            !environment("LM_RANK", 0, &a->rank, err) ||
+            !environment("LM_WORLD", 1, &a->world, err) ||
+            !environment("LM_LOCAL_RANK", a->rank, &a->local_rank, err) ||
+            !environment("LM_SHM_FD", -1, &a->shm_fd, err)) {
+        return false;
+    }
+    if (a->rank >= a->world) {
+        return text_fail(err, "LM_RANK is %d, but LM_WORLD is %d", a->rank, a->world);
+    }
+    event_writer_init(&a->events, fd);
+    return true;
+}
+
+void attempt_finish(struct attempt *a) {
+    spec_finish(&a->spec);
+    text_finish(&a->sentence);
+}
+
+bool attempt_fail(struct attempt *a, enum status status, const char *format, ...) {
+    if (a->status == STATUS_OK) {
+        a->status = status;
+        va_list args;
+        va_start(args, format);
+        text_vaddf(&a->sentence, format, args);
+        va_end(args);
+    }
+    return false;
+}
+
+bool attempt_fail_kernel(
+        struct attempt *a, const struct kernel_error *why, struct text *err) {
+    enum status status = STATUS_FAILED;
+    if (why->kind == KERNEL_UNSUPPORTED) {
+        status = STATUS_UNSUPPORTED;
+    } else if (why->kind == KERNEL_OUT_OF_MEMORY) {
+        status = STATUS_OOM_HOST;
+        if (a->status == STATUS_OK) {
+            a->bytes_asked = (int64_t)why->bytes_asked;
+            a->bytes_free = (int64_t)why->bytes_free;
+        }
+    }
+    attempt_fail(a, status, "%s", err->size > 0 ? text_get(err) : why->sentence);
+    text_clear(err);
+    return false;
+}
+
+bool attempt_send_object(struct attempt *a, const char *name, json_t *fields) {
+    struct text err = {0};
+    bool sent = event_send_object(&a->events, name, fields, &err);
+    if (!sent) {
+        attempt_fail(
+                a, STATUS_FAILED, "cannot send event '%s': %s", name, text_get(&err));
+    }
+    text_finish(&err);
+    return sent;
+}
+
+bool attempt_send(struct attempt *a, const char *name, const char *format, ...) {
+    va_list args;
+    va_start(args, format);
+    json_error_t error;
+    json_t *fields = json_vpack_ex(&error, 0, format, args);
+    va_end(args);
+    if (!fields) {
+        return attempt_fail(
+                a, STATUS_FAILED, "cannot build event '%s': %s", name, error.text);
+    }
+    return attempt_send_object(a, name, fields);
+}
+
+bool attempt_phase(struct attempt *a, const char *name) {
+    a->phase = name;
+    return attempt_send(a, "phase", "{s:s}", "name", name);
+}
+
+bool attempt_is_silent(const struct attempt *a) {
+    return now_ns() - a->events.last_ns >= SILENCE_NS;
+}
+
+double attempt_age_ms(const struct attempt *a) {
+    return a->before_main_ms + (double)(now_ns() - a->events.start_ns) / 1e6;
+}
+
+void attempt_report_failure(struct attempt *a) {
+    json_t *fields = json_pack("{s:s, s:s, s:I, s:s}", "kind", status_name(a->status),
+            "phase", a->phase, "step", (json_int_t)a->step, "text",
+            text_get(&a->sentence));
+    if (a->bytes_asked >= 0) {
+        json_object_set_new(fields, "bytes_asked", json_integer(a->bytes_asked));
+    }
+    if (a->bytes_free >= 0) {
+        json_object_set_new(fields, "bytes_free", json_integer(a->bytes_free));
+    }
+    if (a->predicted) {
+        json_object_set_new(fields, "predicted", json_true());
+    }
+    struct text err = {0};
+    event_send_object(&a->events, "error", fields, &err);
+    text_finish(&err);
+}

@@ -1,0 +1,33 @@
+/* Loss, perplexity and accuracy on tokens that the model was not trained on. */
+#ifndef WORKER_EVALUATE_H
+#define WORKER_EVALUATE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "worker/attempt.h"
+#include "worker/comm.h"
+#include "worker/data.h"
+#include "worker/engine.h"
+
+struct evaluation {
+    double loss, ppl, accuracy; /* per token */
+    int64_t tokens;             /* how many; 0: the split is empty, the rest unset */
+};
+
+struct evaluate_options {
+    const struct data *data;
+    struct engine *engine;
+    struct comm *comm; /* NULL for one rank */
+    int64_t batch;     /* rows of the engine's batch */
+    int64_t batches;   /* at most so many batches; 0: the whole split */
+};
+
+/*
+ * Evaluate the validation split, from its beginning: rank r takes batches r, r + world,
+ * …, and every rank gets the sum. Sends a sign of life once a second, and no result.
+ */
+bool evaluate_run(struct attempt *a, const struct evaluate_options *options,
+        struct evaluation *out);
+
+#endif

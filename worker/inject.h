@@ -1,0 +1,26 @@
+/*
+ * Faults on demand (parameter `inject`): a worker that breaks in a known way, so that
+ * containment can be proven on one's own machine.
+ */
+#ifndef WORKER_INJECT_H
+#define WORKER_INJECT_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "worker/attempt.h"
+
+/* Whether this rank is to suffer the cell's fault before step `step` (1 …). */
+bool inject_is_due(const struct attempt *a, int64_t step);
+
+/* Refuse a fault that would never strike, in a run of `steps` steps. */
+bool inject_check(struct attempt *a, int64_t steps);
+
+/*
+ * Suffer it. segv, abort, exit, hang and stall do not return. orphan and garbage return
+ * true, the damage done; so does nan, which is for the caller to bring about. oom_host
+ * and oom_device return false, the attempt failed.
+ */
+bool inject_strike(struct attempt *a);
+
+#endif

@@ -1,0 +1,60 @@
+#include <sched.h>
+
+#include "worker/setup.h"
+
+const struct kernels *setup_kernels(void) {
+    return kernels_cpu();
+}
+
+int setup_cores(void) {
+    cpu_set_t set;
+    return sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
+}
+
+bool setup_check(const struct params *params, struct text *err) {
+    int64_t task = params_integer(params, PARAM_TASK);
+    if (params_integer(params, PARAM_ENGINE) != ENGINE_NATIVE) {
+        return text_fail(err, "engine %s: this worker is the native engine",
+                params_choice(params, PARAM_ENGINE));
+    }
+    if (params_integer(params, PARAM_DEVICE) == DEVICE_CUDA) {
+        return text_fail(err, "device cuda: this worker serves the CPU only");
+    }
+    if (task != TASK_TRAIN && task != TASK_NOOP) {
+        return text_fail(err, "task %s: this version knows train and noop",
+                params_choice(params, PARAM_TASK));
+    }
+    if (task == TASK_NOOP) {
+        return true;
+    }
+    if (params_batch(params) < 0) {
+        return text_fail(
+                err, "batch max: this version cannot search for the largest batch");
+    }
+    if (params_integer(params, PARAM_GRAPH) == GRAPH_ON &&
+            !setup_kernels()->graph_begin) {
+        return text_fail(err, "graph on: a CPU has no graphs");
+    }
+    return true;
+}
+
+bool setup_options(const struct params *params, int64_t vocab,
+        struct engine_options *out, struct text *err) {
+    int64_t asked = params_integer(params, PARAM_VOCAB);
+    if (asked && asked < vocab) {
+        return text_fail(err,
+                "vocab %lld is smaller than the tokenizer's %lld: some tokens would "
+                "have no row",
+                (long long)asked, (long long)vocab);
+    }
+    int world = (int)params_integer(params, PARAM_RANKS);
+    *out = (struct engine_options){
+            .params = params,
+            .vocab = asked ? asked : vocab,
+            .batch = params_batch(params),
+            .world = world,
+            .threads = engine_threads(params, world),
+            .kernels = setup_kernels(),
+    };
+    return true;
+}

@@ -1,0 +1,387 @@
+#include <math.h>
+#include <stdlib.h>
+#include <time.h>
+
+#include "worker/inject.h"
+#include "worker/measure.h"
+#include "worker/outcome.h"
+#include "worker/schedule.h"
+#include "worker/setup.h"
+#include "worker/train.h"
+#include "worker/trainer.h"
+
+#define DIVERGED 1.2  // a final loss above so many times the first is no result
+#define PATIENCE_S 10 // past start_s, which the supervisor watches
+
+static double now_ms(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec * 1e3 + (double)t.tv_nsec / 1e6;
+}
+
+/* `done`, or the attempt failed with the sentence in `err`, which is emptied. */
+static bool check(struct trainer *t, bool done, struct text *err) {
+    if (!done) {
+        attempt_fail(t->attempt, STATUS_FAILED, "%s", text_get(err));
+    }
+    text_finish(err);
+    return done;
+}
+
+/* -- start ---------------------------------------------------------------------- */
+
+static bool load_data(struct trainer *t) {
+    const char *root = getenv("LM_DATA");
+    struct kernel_error why;
+    struct text err = {0};
+    if (!data_create(t->params, root ? root : "", &t->data, &why, &err)) {
+        return attempt_fail_kernel(t->attempt, &why, &err);
+    }
+    const struct data_facts *f = data_facts(t->data);
+    if (!check(t, setup_options(t->params, f->vocab, &t->options, &err), &err)) {
+        return false;
+    }
+    t->options.rank = t->attempt->rank;
+    t->options.poison = true;
+    return attempt_send(t->attempt, "facts",
+            "{s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:i, s:I}", "data",
+            f->source, "tokenizer", f->tokenizer, "digest", f->digest, "bytes",
+            (json_int_t)f->bytes, "train_tokens", (json_int_t)f->tokens[SPLIT_TRAIN],
+            "valid_tokens", (json_int_t)f->tokens[SPLIT_VALID], "test_tokens",
+            (json_int_t)f->tokens[SPLIT_TEST], "tokenizer_vocab", (json_int_t)f->vocab,
+            "vocab", (json_int_t)t->options.vocab, "threads", t->options.threads,
+            "batch", (json_int_t)t->options.batch);
+}
+
+static bool count_steps(struct trainer *t) {
+    t->seq_len = params_integer(t->params, PARAM_SEQ_LEN);
+    t->accumulate = params_integer(t->params, PARAM_ACCUMULATE);
+    t->step_tokens = t->accumulate * t->options.batch * t->seq_len;
+    t->warmup_steps = params_integer(t->params, PARAM_WARMUP_STEPS);
+    t->steps = params_integer(t->params, PARAM_STEPS);
+    int64_t epochs = params_integer(t->params, PARAM_EPOCHS);
+    if (epochs > 0) {
+        int64_t samples = t->accumulate * t->options.batch * t->options.world;
+        t->steps =
+                (epochs * data_windows(t->data, SPLIT_TRAIN) + samples - 1) / samples;
+    }
+    if (t->warmup_steps >= t->steps) {
+        return attempt_fail(t->attempt, STATUS_FAILED,
+                "warmup_steps %lld leaves none of %lld steps to time",
+                (long long)t->warmup_steps, (long long)t->steps);
+    }
+    return inject_check(t->attempt, t->steps);
+}
+
+/* Refuse, before anything is allocated, a plan that cannot fit. */
+static bool check_plan(struct trainer *t) {
+    struct attempt *a = t->attempt;
+    struct engine_memory memory;
+    struct text err = {0};
+    bool unsupported = false;
+    if (!engine_plan(&t->options, &memory, &unsupported, &err)) {
+        struct kernel_error why = {
+                .kind = unsupported ? KERNEL_UNSUPPORTED : KERNEL_OK};
+        return attempt_fail_kernel(a, &why, &err);
+    }
+    if (!outcome_send_memory(a, &memory)) {
+        return false;
+    }
+    int64_t planned = 0;
+    for (int o = 0; o < OWNER_COUNT; o++) {
+        planned += memory.planned[o];
+    }
+    // No rank has allocated yet: they meet in comm_create() first. So each may count on
+    // its share of what is free now.
+    int64_t limit = params_integer(t->params, PARAM_MEMORY_LIMIT);
+    int64_t free_bytes = measure_host_free() / a->world;
+    bool limited = limit > 0 && limit < free_bytes;
+    if (planned <= (limited ? limit : free_bytes)) {
+        return true;
+    }
+    a->predicted = true;
+    a->bytes_asked = planned;
+    a->bytes_free = limited ? limit : free_bytes;
+    return attempt_fail(a, STATUS_OOM_HOST, "the plan needs %lld bytes, %s %lld",
+            (long long)planned,
+            limited ? "memory_limit is" : "and this rank's share of free memory is",
+            (long long)a->bytes_free);
+}
+
+static bool create_stream(struct trainer *t) {
+    struct stream_options options = {.threads = t->options.threads,
+            .math = params_integer(t->params, PARAM_PRECISION) == PRECISION_TF32
+                            ? MATH_TF32
+                            : MATH_F32};
+    struct kernel_error why = {0};
+    struct text err = {0};
+    if (!t->options.kernels->stream_create(&options, &t->stream, &why)) {
+        return attempt_fail_kernel(t->attempt, &why, &err);
+    }
+    t->options.stream = t->stream;
+    return true;
+}
+
+static bool meet(struct trainer *t) {
+    struct attempt *a = t->attempt;
+    if (a->world == 1) {
+        return true;
+    }
+    if (a->shm_fd < 0) {
+        return attempt_fail(a, STATUS_FAILED,
+                "%d ranks need the shared memory that LM_SHM_FD names", a->world);
+    }
+    struct text err = {0};
+    struct comm_options options = {.rank = a->rank,
+            .world = a->world,
+            .shm_fd = a->shm_fd,
+            .deadline_ms =
+                    (params_integer(t->params, PARAM_START_S) + PATIENCE_S) * 1000,
+            .kernels = t->options.kernels};
+    bool met = engine_comm_bytes(&t->options, &options.bytes, &err) &&
+               comm_create(&options, &t->comm, &err);
+    t->options.comm = t->comm;
+    return check(t, met, &err);
+}
+
+static bool create_engine(struct trainer *t) {
+    struct kernel_error why = {0};
+    struct text err = {0};
+    if (!engine_create(&t->options, &t->engine, &why, &err)) {
+        return attempt_fail_kernel(t->attempt, &why, &err);
+    }
+    size_t elements = (size_t)t->step_tokens;
+    t->inputs = text_allocate_zeroed(elements, sizeof *t->inputs);
+    t->targets = text_allocate_zeroed(elements, sizeof *t->targets);
+    t->step_ms = text_allocate_zeroed(
+            (size_t)(t->steps - t->warmup_steps), sizeof *t->step_ms);
+    return true;
+}
+
+static bool start(struct trainer *t) {
+    return attempt_phase(t->attempt, "start") && load_data(t) && count_steps(t) &&
+           check_plan(t) && create_stream(t) && meet(t) && create_engine(t);
+}
+
+static void finish(struct trainer *t) {
+    engine_destroy(t->engine);
+    comm_destroy(t->comm);
+    if (t->stream) {
+        t->options.kernels->stream_destroy(t->stream);
+    }
+    data_destroy(t->data);
+    free(t->inputs);
+    free(t->targets);
+    free(t->step_ms);
+}
+
+/* -- steps ---------------------------------------------------------------------- */
+
+/* Wait for this rank's device, then for the other ranks. */
+static bool synchronize(struct trainer *t) {
+    struct kernel_error why = {0};
+    struct text err = {0};
+    if (!t->options.kernels->stream_synchronize(t->stream, &why)) {
+        return attempt_fail_kernel(t->attempt, &why, &err);
+    }
+    return !t->comm || check(t, comm_barrier(t->comm, &err), &err);
+}
+
+static void load_step(struct trainer *t, int64_t step) {
+    int64_t batch = t->options.batch, size = batch * t->seq_len;
+    for (int64_t micro = 0; micro < t->accumulate; micro++) {
+        int64_t first =
+                ((step * t->accumulate + micro) * t->options.world + t->options.rank) *
+                batch;
+        data_training_batch(t->data, first, batch, t->inputs + micro * size,
+                t->targets + micro * size);
+    }
+}
+
+/* Tell about the step that just ended, where it is due. */
+static bool report_step(struct trainer *t, double lr, double ms) {
+    struct attempt *a = t->attempt;
+    const struct engine_step *s = &t->last;
+    bool due = a->step % params_integer(t->params, PARAM_LOG_EVERY) == 0;
+    bool ends = a->step == 1 || a->step == t->steps;
+    double mean[2] = {s->loss, s->accuracy};
+    // All ranks agree on what is due by its number, and only on that.
+    if (t->comm && (due || ends)) {
+        struct text err = {0};
+        if (!check(t, comm_sum_host(t->comm, mean, 2, &err), &err)) {
+            return false;
+        }
+        mean[0] /= a->world;
+        mean[1] /= a->world;
+    }
+    t->first_loss = a->step == 1 ? mean[0] : t->first_loss;
+    t->final_loss = a->step == t->steps ? mean[0] : t->final_loss;
+    if (!due && !ends && !attempt_is_silent(a)) {
+        return true;
+    }
+    json_t *fields = json_pack("{s:I, s:o, s:o, s:o, s:I, s:o}", "step",
+            (json_int_t)a->step, "lr", event_number(lr), "grad_norm",
+            event_number(s->grad_norm), "loss_scale", event_number(s->loss_scale),
+            "tokens", (json_int_t)t->step_tokens, "ms", event_number(ms));
+    if (due || ends) {
+        json_object_set_new(fields, "loss", event_number(mean[0]));
+        json_object_set_new(fields, "accuracy", event_number(mean[1]));
+    }
+    return attempt_send_object(a, "step", fields);
+}
+
+/* Run step `step` (0 …), whose milliseconds, data loading included, become `ms`. */
+static bool run_step(struct trainer *t, int64_t step, double *ms) {
+    struct attempt *a = t->attempt;
+    if (inject_is_due(a, step + 1)) {
+        if (!inject_strike(a)) {
+            return false;
+        }
+        if (params_integer(t->params, PARAM_INJECT) == INJECT_NAN) {
+            engine_break(t->engine);
+        }
+    }
+    struct text err = {0};
+    double lr = schedule_rate(t->params, step, t->steps), began = now_ms();
+    load_step(t, step);
+    bool done = engine_step(t->engine, t->inputs, t->targets, lr, &err) &&
+                engine_finish_step(t->engine, &t->last, &err);
+    *ms = now_ms() - began;
+    if (!check(t, done, &err)) {
+        return false;
+    }
+    a->step = step + 1;
+    if (step == 0) {
+        t->startup_ms = attempt_age_ms(a);
+    }
+    if (!isfinite(t->last.loss)) {
+        return attempt_fail(a, STATUS_INVALID, "the loss of step %lld is not finite",
+                (long long)a->step);
+    }
+    return report_step(t, lr, *ms);
+}
+
+static bool evaluate(struct trainer *t, struct evaluation *out) {
+    struct attempt *a = t->attempt;
+    struct evaluate_options options = {.data = t->data,
+            .engine = t->engine,
+            .comm = t->comm,
+            .batch = t->options.batch,
+            .batches = params_integer(t->params, PARAM_EVAL_BATCHES)};
+    if (!evaluate_run(a, &options, out)) {
+        return false;
+    }
+    if (out->tokens == 0) {
+        return true;
+    }
+    if (!isfinite(out->loss)) {
+        return attempt_fail(a, STATUS_INVALID, "the validation loss is not finite");
+    }
+    return attempt_send(a, "eval", "{s:I, s:o, s:o, s:o, s:I}", "step",
+            (json_int_t)a->step, "loss", event_number(out->loss), "ppl",
+            event_number(out->ppl), "accuracy", event_number(out->accuracy), "tokens",
+            (json_int_t)out->tokens);
+}
+
+/* Steps [from, to) and the evaluations between them, whose time does not count. */
+static bool run_steps(
+        struct trainer *t, int64_t from, int64_t to, double *each_ms, double *all_ms) {
+    int64_t every = params_integer(t->params, PARAM_EVAL_EVERY);
+    *all_ms = 0;
+    if (!synchronize(t)) {
+        return false;
+    }
+    double began = now_ms();
+    for (int64_t step = from; step < to; step++) {
+        double ms;
+        if (!run_step(t, step, &ms)) {
+            return false;
+        }
+        if (each_ms) {
+            each_ms[step - from] = ms;
+        }
+        bool pause = every > 0 && (step + 1) % every == 0 && step + 1 < t->steps;
+        if (!pause && step + 1 < to) {
+            continue;
+        }
+        struct kernel_error why = {0};
+        struct text err = {0};
+        if (!t->options.kernels->stream_synchronize(t->stream, &why)) {
+            return attempt_fail_kernel(t->attempt, &why, &err);
+        }
+        *all_ms += now_ms() - began;
+        struct evaluation between;
+        if (pause && (!evaluate(t, &between) || !synchronize(t))) {
+            return false;
+        }
+        began = now_ms();
+    }
+    return true;
+}
+
+static bool check_outcome(struct trainer *t) {
+    if (!isfinite(t->final_loss) || !isfinite(t->first_loss)) {
+        return attempt_fail(t->attempt, STATUS_INVALID, "the loss is not finite");
+    }
+    if (t->final_loss > DIVERGED * t->first_loss) {
+        return attempt_fail(t->attempt, STATUS_INVALID,
+                "diverged: the loss ended at %.4g, above %.1f times its first, %.4g",
+                t->final_loss, DIVERGED, t->first_loss);
+    }
+    return true;
+}
+
+/* Where the time of a step goes. The model is not used afterwards. */
+static bool instrument(struct trainer *t) {
+    for (int i = 0; i < TRAINER_INSTRUMENTED; i++) {
+        struct engine_phases p;
+        struct engine_step unused;
+        struct text err = {0};
+        int64_t step = t->steps + i;
+        double began = now_ms();
+        load_step(t, step);
+        double data_ms = now_ms() - began;
+        bool done = engine_step_instrumented(t->engine, t->inputs, t->targets,
+                            schedule_rate(t->params, step, t->steps), &p, &err) &&
+                    engine_finish_step(t->engine, &unused, &err);
+        if (!check(t, done, &err)) {
+            return false;
+        }
+        double phases[5] = {p.data_ms + data_ms, p.forward_ms, p.backward_ms,
+                p.comm_exposed_ms, p.optimizer_ms};
+        for (int k = 0; k < 5; k++) {
+            t->phase_ms[k][i] = phases[k];
+        }
+        t->instrumented = i + 1;
+        if (attempt_is_silent(t->attempt) &&
+                !attempt_send(t->attempt, "progress", "{s:s, s:i, s:i}", "phase",
+                        "instrument", "done", i + 1, "of", TRAINER_INSTRUMENTED)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+bool train_run(struct attempt *a) {
+    struct trainer t = {.attempt = a,
+            .params = &a->spec.params,
+            .first_loss = NAN,
+            .final_loss = NAN};
+    double warmup_ms;
+    bool done = start(&t) && attempt_phase(a, "warmup") &&
+                run_steps(&t, 0, t.warmup_steps, NULL, &warmup_ms) &&
+                attempt_phase(a, "measure") &&
+                run_steps(&t, t.warmup_steps, t.steps, t.step_ms, &t.window_ms) &&
+                check_outcome(&t);
+    if (!done) {
+        return false;
+    }
+    t.train_ms = warmup_ms + t.window_ms;
+    if (!attempt_phase(a, "eval") || !evaluate(&t, &t.evaluation) ||
+            !attempt_phase(a, "instrument") || !instrument(&t) ||
+            !attempt_phase(a, "end") || !outcome_send_result(&t)) {
+        return false;
+    }
+    finish(&t);
+    return true;
+}
