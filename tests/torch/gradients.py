@@ -1,17 +1,16 @@
 #!/usr/bin/env python3
-"""Every parameter's gradient of our engine against PyTorch's, in fp32.
+"""Gradients and training steps of our engine against PyTorch's.
 
-`dump_gradients FILE key=value…` (tests/helpers) takes one training step of a cell with
-these parameters and writes a safetensors file: I32 `inputs` and `targets` [B, T], F32
-`loss` [1], every parameter before the step under its name and its gradient under
-`grad.<name>`; metadata (strings) `arch layers d_model heads kv_heads window`.
-
-PyTorch computes loss and gradients from the same batch and parameters, in double, so
-that all rounding is ours. They must agree within a relative norm of 1e-5, or absolutely
-within 1e-7: a key bias's true gradient is 0.
+dump_gradients (tests/helpers; its head tells the file's contents) writes a batch, the
+initial weights, the loss and every gradient that the engine found, then some training
+steps. PyTorch computes the same from the same batch and weights, in double, so that all
+rounding is ours. Each gradient must agree within a relative norm of 1e-5, or absolutely
+within 1e-7: a key bias's true gradient is 0. Losses and gradient norms of the steps
+must agree within 1e-5, which also holds AdamW, clipping and weight decay.
 """
 
 import json
+import math
 import os
 import struct
 import subprocess
@@ -23,16 +22,16 @@ import torch.nn.functional as F
 
 import model
 
-RELATIVE, ABSOLUTE = 1e-5, 1e-7
+RELATIVE, ABSOLUTE, TRAINING = 1e-5, 1e-7, 1e-5
 
+STEPS = 8
 # What the shapes below share: small, and no two sizes equal.
-COMMON = ["d_model=48", "layers=3", "heads=6", "d_ff=80", "vocab=61", "seq_len=24",
-          "batch=2"]
+COMMON = ["d_model=48", "layers=3", "heads=6", "d_ff=80", "vocab=259", "seq_len=24",
+          "batch=2", "lr=0.01"]
 CASES = {
     "gpt": ["arch=gpt"],
     "gpt with a window": ["arch=gpt", "window=5"],
-    "gpt with grouped keys and a fused kernel":
-        ["arch=gpt", "kv_heads=2", "kernel=fused"],
+    "gpt with fused attention": ["arch=gpt", "kernel=fused"],
     "gpt with flash attention and a window":
         ["arch=gpt", "kernel=flash", "window=7"],
     "llama with grouped keys": ["arch=llama", "kv_heads=2"],
@@ -40,6 +39,8 @@ CASES = {
         ["arch=llama", "kv_heads=3", "kernel=flash", "window=5"],
     "llama with every block recomputed":
         ["arch=llama", "kernel=fused", "checkpoint=block", "recompute=act_norm"],
+    "gpt over three micro-steps, clipped":
+        ["arch=gpt", "accumulate=3", "grad_clip=0.1", "beta2=0.99"],
 }
 DTYPES = {"F32": torch.float32, "F64": torch.float64, "I32": torch.int32}
 
@@ -60,39 +61,70 @@ def read_safetensors(path):
     return tensors, metadata
 
 
+def close(ours, theirs, tolerance):
+    """False for NaN as well."""
+    return abs(ours - theirs) <= tolerance * abs(theirs)
+
+
+def train(loss_of, p, tensors, metadata):
+    """Sentences about training steps that differ from PyTorch's."""
+    decay = float(metadata["weight_decay"])
+    clip = float(metadata["grad_clip"])
+    optimizer = torch.optim.AdamW(
+        [{"params": [v for v in p.values() if v.dim() == 2], "weight_decay": decay},
+         {"params": [v for v in p.values() if v.dim() == 1], "weight_decay": 0.0}],
+        betas=(float(metadata["beta1"]), float(metadata["beta2"])), eps=1e-8)
+    wrong = []
+    for step, lr in enumerate(tensors["lrs"].tolist()):
+        for group in optimizer.param_groups:
+            group["lr"] = lr
+        optimizer.zero_grad()
+        loss = loss_of(p)
+        loss.backward()
+        norm = torch.nn.utils.clip_grad_norm_(p.values(), clip or math.inf)
+        optimizer.step()
+        for what, theirs in (("losses", loss), ("grad_norms", norm)):
+            ours = tensors[what][step].item()
+            if not close(ours, theirs.item(), TRAINING):
+                wrong.append(f"{what}, step {step}: {ours} against {theirs.item()}")
+    return wrong
+
+
 def compare(path):
-    """A list of sentences, one a disagreement, and the largest relative difference."""
+    """A list of sentences, one a disagreement, and the largest relative difference of a
+    gradient."""
     tensors, metadata = read_safetensors(path)
     shape = model.Shape(
-        metadata["arch"], *(int(metadata[key]) for key in
-                            ("layers", "d_model", "heads", "kv_heads", "window")))
-    grads = {name[len("grad."):]: value for name, value in tensors.items()
-             if name.startswith("grad.")}
-    inputs, targets = tensors["inputs"].long(), tensors["targets"].long()
-    p = {name: tensors[name].double().requires_grad_() for name in grads}
-    if not p:
-        return ["the file holds no gradients"], 0.0
+        metadata["arch"], int(metadata["layers"]), int(metadata["d_model"]),
+        int(metadata["heads"]), int(metadata["kv_heads"]), int(metadata["window"]))
     forward = model.gpt if shape.arch == "gpt" else model.llama
-    logits = forward(p, inputs, shape)
-    loss = F.cross_entropy(logits.flatten(0, -2), targets.flatten())
-    loss.backward()
+    inputs, targets = tensors["tokens"].long(), tensors["targets"].long()
+    p = {name[len("param/"):]: value.double().requires_grad_()
+         for name, value in tensors.items() if name.startswith("param/")}
+    if not p or len(tensors["lrs"]) != STEPS:
+        return ["the file lacks parameters or steps"], 0.0
 
+    def loss_of(p):
+        logits = forward(p, inputs, shape)
+        return F.cross_entropy(logits.flatten(0, -2), targets.flatten())
+
+    loss = loss_of(p)
+    loss.backward()
     wrong, worst = [], 0.0
-    ours = tensors["loss"].item()
-    if not abs(ours - loss.item()) <= 1e-5 * abs(loss.item()):
-        wrong.append(f"loss {ours} against {loss.item()}")
+    if not close(tensors["loss"].item(), loss.item(), RELATIVE):
+        wrong.append(f"loss {tensors['loss'].item()} against {loss.item()}")
     for name, value in p.items():
         if value.grad is None:
             wrong.append(f"{name}: PyTorch's model does not use it")
             continue
         norm = value.grad.norm().item()
-        difference = (grads[name].double() - value.grad).norm().item()
-        largest = (grads[name].double() - value.grad).abs().max().item()
+        difference = tensors["grad/" + name].double() - value.grad
+        relative = difference.norm().item() / norm
         if norm > 1e-6:
-            worst = max(worst, difference / norm)
-        if not (difference <= RELATIVE * norm or largest <= ABSOLUTE):
-            wrong.append(f"{name}: off by {difference:.3g} of a norm of {norm:.3g}")
-    return wrong, worst
+            worst = max(worst, relative)
+        if not (relative <= RELATIVE or difference.abs().max().item() <= ABSOLUTE):
+            wrong.append(f"{name}: off by {relative:.3g} of its norm {norm:.3g}")
+    return wrong + train(loss_of, p, tensors, metadata), worst
 
 
 def main():
@@ -102,7 +134,7 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         for name, settings in CASES.items():
             path = os.path.join(folder, "step.safetensors")
-            subprocess.run([helper, path, *COMMON, *settings], check=True)
+            subprocess.run([helper, path, f"steps={STEPS}", *COMMON, *settings], check=True)
             wrong, worst = compare(path)
             os.remove(path)
             print(f"{'not ok' if wrong else 'ok'} - {name}: "
