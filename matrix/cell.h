@@ -7,13 +7,16 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "matrix/arena.h"
 #include "matrix/axes.h"
 #include "matrix/document.h"
 #include "matrix/status.h"
 #include "matrix/text.h"
 
+#define CELLS_MOST 1000000 /* of one expansion */
+
 struct cell {
-    const char *matrix; /* interned, like every text here */
+    const char *matrix; /* every text here belongs to the cells' arena */
     const char *experiment;
     const char *id; /* "<experiment>" or "<experiment>/<param>=<value>,…" */
     char hash[13];
@@ -22,11 +25,13 @@ struct cell {
     int expect;           /* an enum status, -1 where unstated */
     const char *excluded; /* why it is left out; NULL for a cell that runs */
     bool selected;
+    bool from_set; /* --set made it: the file alone has no such cell */
 };
 
 struct cells {
     struct cell *items; /* document order; excluded cells stay in their place */
     size_t count;
+    struct arena arena;
 };
 
 /* All NULL-terminated arrays; NULL for none. The words of the command line. */
@@ -36,15 +41,22 @@ struct selection {
     const char *const *skip;
     const char *const *where; /* "batch>=16" */
     const char *const *set;   /* "key=value" */
+    size_t most;              /* cells that are too many; 0: CELLS_MOST */
 };
 
 void cells_finish(struct cells *c);
 
 /*
+ * A cell's id is its experiment's name, then the parameters that vary: axes, zip and
+ * include values, and what `--set` changed, in table order. `--set` on an axis leaves
+ * that one value: cells that become equal are one.
+ *
  * Expand `documents` with `selection`'s `set` applied, mark what is selected. Errors:
- * two cells with one id, an exclude that matches nothing, an unknown tag or name (with
- * the nearest known), an empty selection. A name that stands in several files selects
- * in each. On failure `out` is zeroed.
+ * two cells with one id or the same parameters within an experiment, an exclude that
+ * matches nothing, parameters that params_check() refuses in a cell that is not
+ * excluded, a baseline that is not one cell, an unknown tag or name (with the nearest
+ * known), an empty selection, too many cells. A name that stands in several files
+ * selects in each. On failure `out` is zeroed.
  */
 bool cells_expand(struct document *const *documents, size_t count,
         const struct selection *selection, struct cells *out, struct text *err);

@@ -18,7 +18,7 @@ struct result_attempt {
     char *folder;
     bool recorded; /* false: running, or its supervisor died (see runner/store) */
     char *damage;  /* why record.json could not be read; NULL where it could */
-    struct record record;
+    struct record record; /* zeroed unless recorded and not damaged */
 };
 
 struct result_cell {
@@ -36,7 +36,11 @@ struct results {
 
 void results_finish(struct results *r);
 
-/* Read `folder` (results/<matrix>): plan.json and every record. */
+/*
+ * Read `folder` (results/<matrix>): plan.json and every record. A record that is torn,
+ * or another attempt's, is damage of that attempt and no failure. Fails, `r` zeroed,
+ * where there is no readable plan or a folder cannot be listed.
+ */
 bool results_read(const char *folder, struct results *r, struct text *err);
 
 /* Path of a cell's folder below a matrix folder: "cells/<id made path-safe>-<hash>". */
