@@ -194,7 +194,8 @@ bool safetensors_read(const char *path, struct safetensors *out, struct text *er
     for (int i = 0; header && i < 8; i++) {
         start += (int64_t)bytes[i] << (8 * i);
     }
-    bool good = header && read_items(path, header, bytes + start, size - start, out, err);
+    bool good =
+            header && read_items(path, header, bytes + start, size - start, out, err);
     json_decref(header);
     if (!good) {
         safetensors_finish(out);

@@ -6,7 +6,7 @@ initial weights, the loss and every gradient that the engine found, then some tr
 steps. PyTorch computes the same from the same batch and weights, in double, so that all
 rounding is ours. Each gradient must agree within a relative norm of 1e-5, or absolutely
 within 1e-7: a key bias's true gradient is 0. Losses and gradient norms of the steps
-must agree within 1e-5, which also holds AdamW, clipping and weight decay.
+must agree within 1e-4, which also holds AdamW, clipping and weight decay.
 """
 
 import json
@@ -22,7 +22,7 @@ import torch.nn.functional as F
 
 import model
 
-RELATIVE, ABSOLUTE, TRAINING = 1e-5, 1e-7, 1e-5
+RELATIVE, ABSOLUTE, TRAINING = 1e-5, 1e-7, 1e-4
 
 STEPS = 8
 # What the shapes below share: small, and no two sizes equal.
