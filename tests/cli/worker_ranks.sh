@@ -1,0 +1,39 @@
+#!/usr/bin/env bash
+# Ranks that meet in shared memory train what one rank trains on the joined batch.
+set -euo pipefail
+source tests/helpers/worker.sh
+
+cell=(steps=12 seq_len=32 log_every=1 eval_batches=0 lr=0.003)
+run "${cell[@]}" batch=8
+cp "$folder/events" "$folder/alone"
+[ "$status" = 0 ] || not_ok "one rank alone"
+for shape in "2 naive" "2 bucketed" "4 bucketed"; do
+    read -r world ddp <<<"$shape"
+    ranks "$world" "${cell[@]}" global_batch=8 ddp="$ddp" bucket_mb=0.01
+    [ "${statuses[*]}" = "$(yes 0 | head -n "$world" | xargs)" ] ||
+        not_ok "$shape: exits ${statuses[*]}: $(cat "$folder"/stderr.*)"
+    for name in first_loss final_loss val_loss; do
+        a=$(field "$folder/alone" result $name)
+        b=$(field "$folder/events.0" result $name)
+        near "$a" "$b" 1e-4 || not_ok "$shape: $name is $b instead of $a"
+        c=$(field "$folder/events.1" result $name)
+        [ "$b" = "$c" ] || not_ok "$shape: the ranks disagree about $name: $b, $c"
+    done
+    [ "$(field "$folder/events.0" result val_tokens)" = 1999 ] ||
+        not_ok "$shape: every token of the split is evaluated once"
+    [ "$(field "$folder/events.1" result window_tokens)" = $((11 * 8 * 32 / world)) ] ||
+        not_ok "$shape: each rank counts its own tokens"
+    [ "$(field "$folder/events.1" result comm_bytes)" -gt 0 ] || not_ok "$shape: bytes move"
+    cp "$folder/events.0" "$folder/$ddp$world"
+done
+# Cut into buckets or not, the bits are the same.
+steps() { sed -n 's/.*"event":"step".*"loss":\([^,]*\).*/\1/p' "$1"; }
+[ "$(steps "$folder/naive2" | wc -l)" = 12 ] || not_ok "a loss for each step"
+[ "$(steps "$folder/naive2")" = "$(steps "$folder/bucketed2")" ] ||
+    not_ok "naive and bucketed agree to the bit"
+
+ranks 2 ddp=sharded
+grep -q '"kind":"unsupported"' "$folder/events.0" || not_ok "sharded comes later"
+ranks 2 ddp=naive memory_limit=20000
+grep -q '"kind":"oom_host".*"predicted":true' "$folder/events.1" || not_ok "each rank plans"
+exit $failed
