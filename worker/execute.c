@@ -140,7 +140,7 @@ static bool check_red_zones(const struct executor *x, const struct program *p,
                 !kernels->stream_synchronize(x->stream, why)) {
             return false;
         }
-        for (size_t i = 0; i < bytes; i++) {
+        for (size_t i = bytes; i-- > 0;) {
             if (host[i] != MEMORY_POISON) {
                 return kernel_fail(why, KERNEL_DEVICE_FAULT,
                         "it wrote %zu bytes past the end of '%s'", i + 1,

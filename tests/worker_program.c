@@ -1,0 +1,236 @@
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "tests/helpers/cell.h"
+#include "worker/ddp.h"
+#include "worker/model.h"
+#include "worker/optimizer.h"
+#include "worker/program.h"
+
+static int floats(struct program *p, int64_t count) {
+    return program_tensor(
+            p, OWNER_ACTIVATIONS, "t", program_shape(DTYPE_F32, count, 0, 0, 0));
+}
+
+static void reading_before_writing_is_refused(void **state) {
+    (void)state;
+    struct program p;
+    struct text err = {0};
+    program_init(&p);
+    int a = floats(&p, 4), b = floats(&p, 4);
+    program_add(&p, OP_GELU_FORWARD, (struct operands){{b, a}});
+    assert_false(program_check(&p, &err));
+    assert_non_null(strstr(text_get(&err), "'gelu_forward' reads 't'"));
+    text_finish(&err);
+    program_insert(&p, -1, &(struct op){.kind = OP_ZERO, .operands = {{a}}});
+    assert_true(program_check(&p, &err));
+    program_finish(&p);
+}
+
+static void an_op_after_a_later_phase_is_refused(void **state) {
+    (void)state;
+    struct program p;
+    struct text err = {0};
+    program_init(&p);
+    int a = floats(&p, 4);
+    p.phase = PHASE_BACKWARD;
+    program_add(&p, OP_ZERO, (struct operands){{a}});
+    p.phase = PHASE_FORWARD;
+    program_add(&p, OP_ZERO, (struct operands){{a}});
+    assert_false(program_check(&p, &err));
+    text_finish(&err);
+    program_finish(&p);
+}
+
+static void lifetimes_span_first_to_last_use(void **state) {
+    (void)state;
+    struct program p;
+    program_init(&p);
+    int a = floats(&p, 8), b = floats(&p, 8), unused = floats(&p, 8);
+    int view = program_view(&p, a, 16, program_shape(DTYPE_F32, 4, 0, 0, 0));
+    program_add(&p, OP_ZERO, (struct operands){{a}});
+    program_add(&p, OP_ZERO, (struct operands){{b}});
+    program_add(&p, OP_GELU_FORWARD, (struct operands){{b, view}});
+    program_lifetimes(&p);
+    assert_int_equal(p.tensors[a].first, 0);
+    assert_int_equal(p.tensors[a].last, 2);
+    assert_int_equal(p.tensors[b].first, 1);
+    assert_int_equal(p.tensors[unused].first, -1);
+    assert_int_equal(program_last_write(&p, b), 2);
+    assert_int_equal(program_last_write(&p, view), -1);
+    assert_int_equal(program_view(&p, ABSENT, 0, p.tensors[a].tensor), ABSENT);
+    assert_int_equal(program_scratch(&p, 0), ABSENT);
+    program_finish(&p);
+}
+
+/* -- the programs of cells -----------------------------------------------------------
+ */
+
+struct built {
+    struct cell cell;
+    struct shape shape;
+    struct parameters parameters;
+    struct program program;
+};
+
+static void build(struct built *b, const char *words, int world) {
+    struct text err = {0};
+    bool unsupported;
+    cell_init(&b->cell, kernels_cpu(), words);
+    b->cell.options.world = world;
+    assert_true(shape_init(&b->shape, &b->cell.options, &unsupported, &err));
+    parameters_init(&b->parameters, &b->cell.params, b->cell.options.vocab);
+    program_init(&b->program);
+    model_declare_training(&b->shape, &b->parameters, &b->program);
+    ddp_declare(&b->program, &b->parameters, &b->cell.params, world);
+    optimizer_declare(&b->program, &b->parameters, &b->cell.params);
+    assert_true(program_check(&b->program, &err));
+}
+
+static void finish(struct built *b) {
+    program_finish(&b->program);
+    parameters_finish(&b->parameters);
+    cell_destroy(&b->cell);
+}
+
+static int count_ops(const struct program *p, enum op_kind kind) {
+    int count = 0;
+    for (int i = 0; i < p->op_count; i++) {
+        count += p->ops[i].kind == kind;
+    }
+    return count;
+}
+
+static void every_gradient_is_written(void **state) {
+    (void)state;
+    static const char *const cases[] = {"arch=gpt", "arch=llama",
+            "arch=gpt checkpoint=block recompute=act_norm",
+            "arch=llama checkpoint=block checkpoint_every=2"};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct built b;
+        build(&b, cases[i], 1);
+        for (int k = 0; k < b.parameters.count; k++) {
+            assert_true(program_last_write(&b.program, b.program.grad[k]) >= 0);
+        }
+        assert_int_equal(count_ops(&b.program, OP_ALL_REDUCE), 0);
+        finish(&b);
+    }
+}
+
+static void checkpointing_runs_each_block_twice(void **state) {
+    (void)state;
+    struct built plain, again;
+    build(&plain, "arch=gpt layers=5", 1);
+    build(&again, "arch=gpt layers=5 checkpoint=block checkpoint_every=2", 1);
+    assert_int_equal(count_ops(&plain.program, OP_ATTENTION_FORWARD), 5);
+    assert_int_equal(count_ops(&again.program, OP_ATTENTION_FORWARD), 10);
+    // Four products a block and the head; a segment's last is not needed again.
+    assert_int_equal(count_ops(&plain.program, OP_MATMUL_FORWARD), 5 * 4 + 1);
+    assert_int_equal(count_ops(&again.program, OP_MATMUL_FORWARD), 5 * 8 + 1 - 3);
+    assert_int_equal(count_ops(&again.program, OP_MATMUL_BACKWARD_WEIGHT),
+            count_ops(&plain.program, OP_MATMUL_BACKWARD_WEIGHT));
+    finish(&plain);
+    finish(&again);
+}
+
+/* Each element is reduced exactly once, no sooner than its last writer has run. */
+static void check_reductions(const char *words, int reductions) {
+    struct built b;
+    build(&b, words, 2);
+    const struct program *p = &b.program;
+    char *times = text_allocate_zeroed((size_t)b.parameters.elements, 1);
+    int wait = -1, found = 0;
+    for (int i = 0; i < p->op_count; i++) {
+        const struct op *op = &p->ops[i];
+        wait = op->kind == OP_COMM_WAIT ? i : wait;
+        if (op->kind != OP_ALL_REDUCE) {
+            continue;
+        }
+        found++;
+        assert_int_equal(wait, -1);
+        for (int64_t e = op->from; e < op->to; e++) {
+            times[e]++;
+        }
+        for (int k = 0; k < b.parameters.count; k++) {
+            const struct parameter *it = &b.parameters.items[k];
+            bool inside = it->offset >= op->from && it->offset < op->to;
+            assert_true(!inside || program_last_write(p, p->grad[k]) < i);
+        }
+    }
+    for (int k = 0; k < b.parameters.count; k++) {
+        const struct parameter *it = &b.parameters.items[k];
+        for (int64_t e = 0; e < it->count; e++) {
+            assert_int_equal(times[it->offset + e], 1);
+        }
+    }
+    assert_true(wait >= 0);
+    assert_true(reductions ? found == reductions : found > 1);
+    free(times);
+    finish(&b);
+}
+
+static void wrappers_reduce_every_element_once_after_it_is_ready(void **state) {
+    (void)state;
+    check_reductions("arch=gpt ranks=2 ddp=naive", 2 + 2 * 12 + 2);
+    check_reductions("arch=gpt ranks=2 ddp=flat", 1);
+    check_reductions("arch=gpt ranks=2 ddp=bucketed bucket_mb=1000", 1);
+    check_reductions("arch=gpt ranks=2 ddp=bucketed bucket_mb=0.01", 0);
+    check_reductions("arch=llama ranks=2 ddp=bucketed bucket_mb=0.001", 0);
+    check_reductions(
+            "arch=llama ranks=2 ddp=bucketed bucket_mb=0.02 checkpoint=block", 0);
+}
+
+static void buckets_are_queued_while_backward_still_runs(void **state) {
+    (void)state;
+    struct built b;
+    build(&b, "arch=llama layers=6 ranks=2 ddp=bucketed bucket_mb=0.02", 2);
+    int first = -1, last_backward = -1;
+    for (int i = 0; i < b.program.op_count; i++) {
+        const struct op *op = &b.program.ops[i];
+        if (op->kind == OP_ALL_REDUCE && first < 0) {
+            first = i;
+            assert_int_equal(op->when, WHEN_LAST_MICRO);
+        }
+        last_backward = op->kind == OP_EMBEDDING_BACKWARD ? i : last_backward;
+    }
+    assert_true(first > 0 && first < last_backward - 40);
+    finish(&b);
+}
+
+static void adamw_covers_the_arena_once(void **state) {
+    (void)state;
+    struct built b;
+    build(&b, "arch=gpt weight_decay=0.1", 1);
+    int64_t covered = 0;
+    for (int i = 0; i < b.program.op_count; i++) {
+        const struct op *op = &b.program.ops[i];
+        if (op->kind == OP_ADAMW) {
+            const struct program_tensor *t = &b.program.tensors[op->operands.id[0]];
+            assert_int_equal(t->offset, covered * 4);
+            covered += t->tensor.size[0];
+        }
+    }
+    assert_int_equal(covered, b.parameters.elements);
+    finish(&b);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+            cmocka_unit_test(reading_before_writing_is_refused),
+            cmocka_unit_test(an_op_after_a_later_phase_is_refused),
+            cmocka_unit_test(lifetimes_span_first_to_last_use),
+            cmocka_unit_test(every_gradient_is_written),
+            cmocka_unit_test(checkpointing_runs_each_block_twice),
+            cmocka_unit_test(wrappers_reduce_every_element_once_after_it_is_ready),
+            cmocka_unit_test(buckets_are_queued_while_backward_still_runs),
+            cmocka_unit_test(adamw_covers_the_arena_once),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
