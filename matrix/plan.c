@@ -128,13 +128,12 @@ static bool read_cell(struct cells *c, const json_t *object, size_t *position,
     }
     struct fields f = {.object = object};
     struct text tags = {0}, wrong = {0};
-    struct cell cell = {.matrix = matrix,
-            .selected = true,
-            .id = fields_text(&f, "cell"),
-            .experiment = fields_text(&f, "experiment"),
-            .expect = fields_status(&f, "expect"),
-            .from_set = fields_boolean(&f, "from_set"),
-            .excluded = excluded ? fields_text(&f, "because") : NULL};
+    struct cell cell = {.matrix = matrix, .selected = true};
+    cell.id = fields_text(&f, "cell");
+    cell.experiment = fields_text(&f, "experiment");
+    cell.expect = fields_status(&f, "expect");
+    cell.from_set = fields_boolean(&f, "from_set");
+    cell.excluded = excluded ? fields_text(&f, "because") : NULL;
     fields_hash(&f, "hash", cell.hash);
     *position = (size_t)fields_integer(&f, "position", 0, INT_MAX);
     const json_t *list = fields_array(&f, "tags");

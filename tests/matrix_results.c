@@ -186,7 +186,7 @@ static void cells_of_an_earlier_set_stay_in_the_plan(void **state) {
     size_t own = now.cells.count;
     plan_merge(&now, &old);
     assert_int_equal(now.cells.count, own + old.cells.count);
-    assert_string_equal(now.cells.items[own].id, "d/steps=9");
+    assert_string_equal(now.cells.items[own].id, "d/window=0,steps=9");
     assert_true(now.cells.items[own].from_set);
     plan_merge(&now, &old); // a second time adds nothing
     assert_int_equal(now.cells.count, own + old.cells.count);
