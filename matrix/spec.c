@@ -90,16 +90,20 @@ bool spec_read(const char *path, struct spec *s, struct text *err) {
     return ok;
 }
 
-bool spec_write(const char *path, const struct spec *s, struct text *err) {
+json_t *spec_to_json(const struct spec *s) {
     json_t *words = json_array();
     for (char **w = s->worker; w && *w; w++) {
         json_array_append_new(words, fields_string(*w));
     }
-    json_t *root = json_pack("{s:i, s:i, s:o, s:o, s:s, s:i, s:o, s:o, s:o}", "format",
+    return json_pack("{s:i, s:i, s:o, s:o, s:s, s:i, s:o, s:o, s:o}", "format",
             SPEC_FORMAT, "protocol", EVENT_PROTOCOL, "matrix", fields_string(s->matrix),
             "cell", fields_string(s->cell), "hash", s->hash, "attempt", s->attempt,
             "expect", fields_status_json(s->expect), "worker", words, "params",
             params_to_json(&s->params, false));
+}
+
+bool spec_write(const char *path, const struct spec *s, struct text *err) {
+    json_t *root = spec_to_json(s);
     char *bytes = json_dumps(root, JSON_INDENT(1));
     struct text whole = {0};
     text_addf(&whole, "%s\n", bytes);

@@ -9,6 +9,7 @@
 #ifndef MATRIX_SPEC_H
 #define MATRIX_SPEC_H
 
+#include <jansson.h>
 #include <stdbool.h>
 #include <stddef.h>
 
@@ -37,5 +38,8 @@ bool spec_parse(const char *name, const char *bytes, size_t size, struct spec *s
 
 /* Whole or absent, durable: file_write(). */
 bool spec_write(const char *path, const struct spec *s, struct text *err);
+
+/* The object that spec_write() writes; new reference. For a worker's planner. */
+json_t *spec_to_json(const struct spec *s);
 
 #endif

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "runner/family.h"
+#include "runner/folder.h"
 
 /* At most the first `size`−1 bytes of a file in /proc; "" where it is missing. */
 static void peek(const char *path, char *out, size_t size) {
@@ -45,6 +46,28 @@ static int usable_cores(void) {
     return (int)sysconf(_SC_NPROCESSORS_ONLN);
 }
 
+/* The driver lists its GPUs under /proc, so that nothing of theirs need be linked. */
+static void find_gpus(struct machine *m) {
+    static const char folder[] = "/proc/driver/nvidia/gpus";
+    char **names = folder_names(folder, "");
+    m->gpu_count = 0;
+    for (char **n = names; *n; n++) {
+        char bytes[1024];
+        struct text path = {0};
+        text_addf(&path, "%s/%s/information", folder, *n);
+        peek(text_get(&path), bytes, sizeof bytes);
+        text_finish(&path);
+        char *model = strstr(bytes, "Model:");
+        model = model ? model + strlen("Model:") : bytes;
+        model += strspn(model, " \t");
+        model[strcspn(model, "\n")] = '\0';
+        free(*n);
+        *n = text_copy(*model ? model : "GPU");
+        m->gpu_count++;
+    }
+    m->gpus = names;
+}
+
 void machine_init(struct machine *m) {
     char bytes[256];
     struct utsname u = {0};
@@ -59,7 +82,11 @@ void machine_init(struct machine *m) {
     m->kernel = text_take(&t);
     m->cores = usable_cores();
     m->memory_bytes = (int64_t)sysconf(_SC_PHYS_PAGES) * (int64_t)sysconf(_SC_PAGESIZE);
+    find_gpus(m);
     text_addf(&t, "%s x %d", m->cpu, m->cores);
+    for (int i = 0; i < m->gpu_count; i++) {
+        text_addf(&t, ", %s", m->gpus[i]);
+    }
     m->name = text_take(&t);
 }
 
@@ -69,6 +96,7 @@ void machine_finish(struct machine *m) {
     free(m->cpu);
     free(m->kernel);
     free(m->name);
+    folder_free_names(m->gpus);
     *m = (struct machine){0};
 }
 

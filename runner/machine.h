@@ -12,6 +12,8 @@ struct machine {
     char *host, *boot_id, *cpu, *kernel; /* "" where unknown; owned */
     int cores;                           /* that this process may run on */
     int64_t memory_bytes;
+    char **gpus; /* their models, NULL-terminated; owned */
+    int gpu_count;
     char *name; /* what results are comparable within: CPU and GPU model and count */
 };
 

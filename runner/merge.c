@@ -26,7 +26,7 @@ static json_t *merge_one(const struct metric *m, const struct rank *ranks, int c
     double total = 0, largest = 0;
     int have = 0;
     bool whole = true;
-    int last = m->rule == METRIC_RANK0 ? 1 : count;
+    int last = m->rule == METRIC_RANK0 && count > 1 ? 1 : count;
     for (int i = 0; i < last; i++) {
         double v;
         if (!rank_value(&ranks[i], m->name, &v)) {

@@ -78,8 +78,6 @@ static const struct option_line option_lines[] = {
                 "the GPUs that may be used (default: all)"},
         {"--strict", FLAG, offsetof(struct options, strict), RUNNING, "",
                 "an unexpected oom_* or unsupported cell does not pass"},
-        {"--profile", TEXT, offsetof(struct options, profile), BIT(COMMAND_RUN), "CELL",
-                "wrap one cell in nsys or ncu; belongs to a later version"},
         {"--memory", FLAG, offsetof(struct options, memory), BIT(COMMAND_PLAN), "",
                 "ask the worker's planner for the bytes of each cell"},
         {"--json", FLAG, offsetof(struct options, json),
@@ -236,6 +234,9 @@ static bool parse_options(
         const char *equals = strchr(word, '=');
         size_t size = equals ? (size_t)(equals - word) : strlen(word);
         const struct option_line *l = find_option(word, size);
+        if (!l && size == strlen("--profile") && !strncmp(word, "--profile", size)) {
+            return text_fail(err, "--profile is not part of this version");
+        }
         if (!l) {
             return unknown_option(o, word, err);
         }
@@ -264,9 +265,6 @@ static bool check(struct options *o, struct text *err) {
             }
             return false;
         }
-    }
-    if (o->profile) {
-        return text_fail(err, "--profile is not part of this version");
     }
     if (o->command == COMMAND_SUPERVISE && o->files.count != 1) {
         return text_fail(err, "'runner supervise' takes one attempt's folder");

@@ -121,7 +121,11 @@ static json_t *provenance(const struct outcome *o) {
     set_text(p, "kernel", o->machine->kernel);
     json_object_set_new(p, "cores", json_integer(o->machine->cores));
     json_object_set_new(p, "memory_bytes", json_integer(o->machine->memory_bytes));
-    json_object_set_new(p, "gpus", json_array());
+    json_t *gpus = json_array();
+    for (int i = 0; i < o->machine->gpu_count; i++) {
+        json_array_append_new(gpus, json_string(o->machine->gpus[i]));
+    }
+    json_object_set_new(p, "gpus", gpus);
     set_text(p, "memory_limit_by", o->limits);
     json_object_set_new(p, "nondefault", nondefault(&o->spec->params));
     json_t *env = json_loads(params_text(&o->spec->params, PARAM_ENV), 0, NULL);

@@ -10,7 +10,6 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
-#include <sys/signalfd.h>
 #include <sys/syscall.h>
 #include <sys/timerfd.h>
 #include <unistd.h>
@@ -24,6 +23,7 @@
 #include "runner/machine.h"
 #include "runner/outcome.h"
 #include "runner/rank.h"
+#include "runner/signals.h"
 #include "runner/verdict.h"
 
 #define GRACE_MS 5000  /* from SIGTERM to SIGKILL */
@@ -61,20 +61,13 @@ static void path_of(const struct supervisor *s, const char *name, struct text *o
 /* ---- setting up ---- */
 
 static bool open_signals(struct supervisor *s, struct text *err) {
-    sigset_t set;
-    sigemptyset(&set);
-    sigaddset(&set, SIGTERM);
-    sigaddset(&set, SIGINT);
-    sigaddset(&set, SIGHUP);
-    sigprocmask(SIG_BLOCK, &set, NULL);
-    // A full or closed pipe must be an error code here, not a death.
-    signal(SIGPIPE, SIG_IGN);
-    s->signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
-    s->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
-    if (s->signal_fd < 0 || s->timer_fd < 0) {
-        return text_fail(err, "cannot wait for events: %s", strerror(errno));
+    s->signal_fd = signals_open(err);
+    if (s->signal_fd < 0) {
+        return false;
     }
-    return true;
+    s->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+    return s->timer_fd >= 0 ||
+           text_fail(err, "cannot make a timer: %s", strerror(errno));
 }
 
 /*
@@ -371,8 +364,7 @@ static void arm_timer(struct supervisor *s) {
 }
 
 static void take_signals(struct supervisor *s) {
-    struct signalfd_siginfo info;
-    while (read(s->signal_fd, &info, sizeof info) == (ssize_t)sizeof info) {
+    for (int n = signals_take(s->signal_fd); n > 0; n--) {
         bool again = s->stop == VERDICT_STOP_INTERRUPTED;
         stop_for(s, VERDICT_STOP_INTERRUPTED, !again);
     }

@@ -1,0 +1,78 @@
+#include "runner/launch.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#define SAID_MAX 4096
+
+static bool start(
+        struct launch *l, const char *folder, const char *gpus, struct text *err) {
+    // The running executable, also after another was built over it.
+    char *argv[] = {"/proc/self/exe", "supervise", (char *)folder, NULL};
+    struct text visible = {0};
+    text_addf(&visible, "CUDA_VISIBLE_DEVICES=%s", gpus ? gpus : "");
+    char *extra[] = {gpus ? visible.data : NULL, NULL};
+    l->log_fd = memfd_create("supervisor", MFD_CLOEXEC);
+    if (l->log_fd < 0) {
+        text_finish(&visible);
+        return text_fail(err, "cannot start a supervisor: %s", strerror(errno));
+    }
+    char **environment = child_make_environment(extra);
+    struct child_spec spec = {
+            .argv = argv,
+            .envp = environment,
+            .stdin_fd = -1,
+            .stdout_fd = l->log_fd,
+            .stderr_fd = l->log_fd,
+            .cgroup_fd = -1,
+    };
+    bool ok = child_start(&l->child, &spec, err);
+    if (!ok) {
+        close(l->log_fd);
+    }
+    child_free_environment(environment);
+    text_finish(&visible);
+    return ok;
+}
+
+static int descriptor(const struct launch *l) {
+    return l->child.pidfd;
+}
+
+static void cancel(struct launch *l) {
+    child_signal(&l->child, SIGTERM);
+}
+
+static bool collect(struct launch *l, struct text *err) {
+    struct child_end end;
+    char said[SAID_MAX];
+    child_reap(&l->child, &end);
+    ssize_t n = pread(l->log_fd, said, sizeof said - 1, 0);
+    close(l->log_fd);
+    if (end.signal) {
+        return text_fail(err, "the supervisor was killed by signal %d", end.signal);
+    }
+    if (end.exit_code == 0) {
+        return true;
+    }
+    said[n > 0 ? n : 0] = '\0';
+    said[strcspn(said, "\n")] = '\0';
+    const char *prefix = "runner: ";
+    const char *sentence = said;
+    if (!strncmp(sentence, prefix, strlen(prefix))) {
+        sentence += strlen(prefix);
+    }
+    return text_fail(err, "%s", *sentence ? sentence : "the supervisor failed");
+}
+
+const struct launcher launch_local = {
+        .name = "local",
+        .start = start,
+        .descriptor = descriptor,
+        .cancel = cancel,
+        .collect = collect,
+};
