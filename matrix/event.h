@@ -12,10 +12,12 @@
  * ranks (absent from an event that only the second brought), `tokens` and `ms` are of
  * that one step and rank: tokens × ranks ÷ ms is the live rate. Two events more that
  * readers may ignore:
- *   facts     data, tokenizer, digest (SHA-256), bytes, train_tokens, valid_tokens,
- *             test_tokens, tokenizer_vocab, vocab (the model's), threads, batch (per
- *             rank and micro-step, resolved): what the record keeps as provenance
- *   progress  phase, done, of: a sign of life where no step ends, as in evaluation
+ *   facts     data, tokenizer, data_digest (SHA-256), data_bytes, train_tokens,
+ *             val_tokens, test_tokens, tokenizer_vocab, vocab (the model's), threads,
+ *             batch (per rank and micro-step, resolved): rank 0's enter the record's
+ *             provenance under these names, whatever becomes of the attempt
+ *   progress  phase, done, of: a sign of life where no step ends, as in evaluation;
+ *             waiting: true, once, where this rank has waited a second for another
  * `error` has two fields more: `predicted` (true: the plan refused, nothing was tried)
  * and, where a later part of the project will serve it, kind "unsupported".
  */

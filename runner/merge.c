@@ -106,6 +106,9 @@ void merge_facts(const struct rank *ranks, int count, json_t *provenance) {
         }
         add_facts(ranks[0].hello_body, provenance);
     }
+    if (ranks[0].facts) {
+        add_facts(ranks[0].facts, provenance);
+    }
     if (ranks[0].result) {
         add_facts(ranks[0].result, provenance);
     }

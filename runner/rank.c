@@ -59,13 +59,14 @@ void rank_finish(struct rank *r) {
     close_fd(&r->file_fd);
     text_finish(&r->line);
     json_decref(r->hello_body);
+    json_decref(r->facts);
     json_decref(r->result);
     json_decref(r->memory);
     free(r->phase);
     free(r->error);
     free(r->error_phase);
     free(r->garbage);
-    r->hello_body = r->result = r->memory = NULL;
+    r->hello_body = r->facts = r->result = r->memory = NULL;
     r->phase = r->error = r->error_phase = r->garbage = NULL;
 }
 
@@ -194,6 +195,10 @@ static void take_line(struct rank *r, const char *line, size_t size, int64_t now
         r->result = json_incref(e.body);
         break;
     case EVENT_OTHER:
+        if (!strcmp(event_text(&e, "event", ""), "facts")) {
+            json_decref(r->facts);
+            r->facts = json_incref(e.body);
+        }
         break;
     }
     event_finish(&e);

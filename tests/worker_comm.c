@@ -267,6 +267,10 @@ static void ranks_that_disagree_about_bytes_are_refused(void **state) {
     close(fd);
 }
 
+static void count_waiting(void *user) {
+    (*(int *)user)++;
+}
+
 static void *wait_and_join(void *argument) {
     struct rank *r = argument;
     struct comm *c;
@@ -323,6 +327,52 @@ static void waiting_for_a_late_rank_costs_no_cpu(void **state) {
     munmap(base, bytes);
 }
 
+static void *come_late(void *argument) {
+    struct rank *r = argument;
+    struct comm *c;
+    struct text err = {0};
+    if (!comm_create(&r->options, &c, &err)) {
+        r->failed = text_take(&err);
+        return NULL;
+    }
+    if (r->options.rank == 1) {
+        nanosleep(&(struct timespec){1, 500 * 1000 * 1000}, NULL);
+    }
+    comm_barrier(c, &err);
+    comm_barrier(c, &err);
+    comm_destroy(c);
+    return NULL;
+}
+
+static void who_waits_for_a_late_rank_is_told_so(void **state) {
+    (void)state;
+    size_t bytes = comm_shared_bytes(2, 64);
+    void *base = mmap(
+            NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    assert_true(base != MAP_FAILED);
+    struct rank ranks[2] = {0};
+    int told[2] = {0};
+    for (int r = 0; r < 2; r++) {
+        ranks[r].options = (struct comm_options){.rank = r,
+                .world = 2,
+                .shm_fd = -1,
+                .base = base,
+                .base_bytes = bytes,
+                .bytes = 64,
+                .deadline_ms = DEADLINE_MS,
+                .waiting = count_waiting,
+                .user = &told[r]};
+        assert_int_equal(
+                pthread_create(&ranks[r].thread, NULL, come_late, &ranks[r]), 0);
+    }
+    for (int r = 0; r < 2; r++) {
+        pthread_join(ranks[r].thread, NULL);
+        assert_null(ranks[r].failed);
+    }
+    assert_true(told[0] >= 1);
+    munmap(base, bytes);
+}
+
 static void more_than_was_announced_is_not_given(void **state) {
     (void)state;
     struct comm_options options = {
@@ -351,6 +401,7 @@ int main(void) {
             cmocka_unit_test(missing_ranks_are_named_after_the_deadline),
             cmocka_unit_test(ranks_that_disagree_about_bytes_are_refused),
             cmocka_unit_test(waiting_for_a_late_rank_costs_no_cpu),
+            cmocka_unit_test(who_waits_for_a_late_rank_is_told_so),
             cmocka_unit_test(more_than_was_announced_is_not_given),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -32,6 +32,11 @@ struct comm_options {
                           same */
     int64_t deadline_ms; /* how long to wait for the others to appear */
     const struct kernels *kernels;
+    /* Optional: called on the caller's thread, once in a call that waits for other
+     * ranks, after a second. So a rank that waits can say so, and the one that is
+     * waited for is the one longest silent. */
+    void (*waiting)(void *user);
+    void *user;
 };
 
 /* Bytes that `world` ranks share, each asking comm_allocate() for `bytes` in all. */

@@ -21,7 +21,8 @@ enum {
     ALIGN = 64,
     PIECES_MAX = 64,
     HOST_VALUES = 16, // a rank's share of one round of comm_sum_host()
-    QUEUE_START = 16
+    QUEUE_START = 16,
+    PATIENCE_MS = 1000 // before the caller is told that it waits
 };
 
 /*
@@ -60,6 +61,8 @@ struct comm {
     void *mapping; // NULL where the caller's
     size_t mapping_bytes;
     unsigned host_meetings;
+    void (*waiting)(void *user);
+    void *user;
     // The communicator's thread, and the queue that `mutex` guards.
     pthread_t thread;
     bool started;
@@ -118,6 +121,16 @@ static bool await(struct meeting *m, unsigned until, int64_t deadline_ms) {
             timeout = &left;
         }
         syscall(SYS_futex, &m->arrived, FUTEX_WAIT, seen, timeout, NULL, 0);
+    }
+}
+
+/* As await() without a deadline, on the caller's thread. */
+static void await_patiently(struct comm *c, struct meeting *m, unsigned until) {
+    if (!await(m, until, now_ms() + PATIENCE_MS)) {
+        if (c->waiting) {
+            c->waiting(c->user);
+        }
+        await(m, until, -1);
     }
 }
 
@@ -215,8 +228,14 @@ static bool join(struct comm *c, const struct comm_options *o, struct text *err)
         return text_fail(err, "rank %d has joined already", c->rank);
     }
     arrive(&c->header->joined, (unsigned)c->world);
-    bool complete =
-            await(&c->header->joined, (unsigned)c->world, now_ms() + o->deadline_ms);
+    int64_t deadline_ms = now_ms() + o->deadline_ms;
+    int64_t patience_ms = o->deadline_ms < PATIENCE_MS ? o->deadline_ms : PATIENCE_MS;
+    unsigned all = (unsigned)c->world;
+    bool complete = await(&c->header->joined, all, now_ms() + patience_ms);
+    if (!complete && c->waiting) {
+        c->waiting(c->user);
+    }
+    complete = complete || await(&c->header->joined, all, deadline_ms);
     if (!complete) {
         text_addf(err, "after %lld s still missing: rank",
                 (long long)(o->deadline_ms / 1000));
@@ -256,7 +275,13 @@ bool comm_create(
     c->queue = text_allocate_zeroed(c->capacity, sizeof *c->queue);
     pthread_mutex_init(&c->mutex, NULL);
     pthread_cond_init(&c->queued, NULL);
-    pthread_cond_init(&c->finished, NULL);
+    pthread_condattr_t monotonic;
+    pthread_condattr_init(&monotonic);
+    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    pthread_cond_init(&c->finished, &monotonic);
+    pthread_condattr_destroy(&monotonic);
+    c->waiting = options->waiting;
+    c->user = options->user;
     if (!map(c, options, err)) {
         goto fail;
     }
@@ -343,7 +368,19 @@ bool comm_all_reduce(struct comm *c, struct stream *stream, struct tensor *t,
 bool comm_wait(struct comm *c, struct stream *stream, struct text *err) {
     (void)stream;
     (void)err;
+    struct timespec deadline;
+    clock_gettime(CLOCK_MONOTONIC, &deadline);
+    deadline.tv_sec += PATIENCE_MS / 1000;
     pthread_mutex_lock(&c->mutex);
+    int late = 0;
+    while (c->done != c->asked && !late) {
+        late = pthread_cond_timedwait(&c->finished, &c->mutex, &deadline);
+    }
+    if (c->done != c->asked && c->waiting) {
+        pthread_mutex_unlock(&c->mutex);
+        c->waiting(c->user);
+        pthread_mutex_lock(&c->mutex);
+    }
     while (c->done != c->asked) {
         pthread_cond_wait(&c->finished, &c->mutex);
     }
@@ -359,7 +396,7 @@ bool comm_sum_host(struct comm *c, double *values, int count, struct text *err) 
         struct seat *seats = c->header->seats;
         memcpy(seats[c->rank].values, values + start, (size_t)n * sizeof *values);
         arrive(&c->header->host_in, until);
-        await(&c->header->host_in, until, -1);
+        await_patiently(c, &c->header->host_in, until);
         for (int i = 0; i < n; i++) {
             double sum = 0;
             for (int r = 0; r < c->world; r++) {
@@ -369,7 +406,7 @@ bool comm_sum_host(struct comm *c, double *values, int count, struct text *err) 
         }
         // Nobody may write the next values before all have read these.
         arrive(&c->header->host_out, until);
-        await(&c->header->host_out, until, -1);
+        await_patiently(c, &c->header->host_out, until);
     }
     return true;
 }

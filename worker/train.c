@@ -45,9 +45,10 @@ static bool load_data(struct trainer *t) {
     t->options.poison = true;
     return attempt_send(t->attempt, "facts",
             "{s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:i, s:I}", "data",
-            f->source, "tokenizer", f->tokenizer, "digest", f->digest, "bytes",
-            (json_int_t)f->bytes, "train_tokens", (json_int_t)f->tokens[SPLIT_TRAIN],
-            "valid_tokens", (json_int_t)f->tokens[SPLIT_VALID], "test_tokens",
+            f->source, "tokenizer", f->tokenizer, "data_digest", f->digest,
+            "data_bytes", (json_int_t)f->bytes, "train_tokens",
+            (json_int_t)f->tokens[SPLIT_TRAIN], "val_tokens",
+            (json_int_t)f->tokens[SPLIT_VALID], "test_tokens",
             (json_int_t)f->tokens[SPLIT_TEST], "tokenizer_vocab", (json_int_t)f->vocab,
             "vocab", (json_int_t)t->options.vocab, "threads", t->options.threads,
             "batch", (json_int_t)t->options.batch);
@@ -122,6 +123,13 @@ static bool create_stream(struct trainer *t) {
     return true;
 }
 
+/* This rank is fine: it is another that keeps it waiting. */
+static void tell_waiting(void *user) {
+    struct attempt *a = user;
+    attempt_send(a, "progress", "{s:s, s:I, s:b}", "phase", a->phase, "done",
+            (json_int_t)a->step, "waiting", 1);
+}
+
 static bool meet(struct trainer *t) {
     struct attempt *a = t->attempt;
     if (a->world == 1) {
@@ -137,7 +145,9 @@ static bool meet(struct trainer *t) {
             .shm_fd = a->shm_fd,
             .deadline_ms =
                     (params_integer(t->params, PARAM_START_S) + PATIENCE_S) * 1000,
-            .kernels = t->options.kernels};
+            .kernels = t->options.kernels,
+            .waiting = tell_waiting,
+            .user = a};
     bool met = engine_comm_bytes(&t->options, &options.bytes, &err) &&
                comm_create(&options, &t->comm, &err);
     t->options.comm = t->comm;

@@ -83,7 +83,7 @@ done
 code=0
 wait "${pids[1]}" || code=$?
 [ "$code" = 3 ] || not_ok "rank 1 exits with 3, not $code"
-sleep 0.3
+until grep -q '"waiting":true' "$folder/events.0"; do sleep 0.05; done
 kill -0 "${pids[0]}" || not_ok "rank 0 waits"
 before=$(awk '{ print $14 + $15 }' "/proc/${pids[0]}/stat")
 sleep 0.5

@@ -5,7 +5,7 @@ source tests/helpers/worker.sh
 
 run log_every=1
 expect "a small cell trains" 0 '"event":"hello".*"protocol":1,"build":"[0-9a-f]{40}"' \
-    '"event":"facts".*"digest":"[0-9a-f]{64}","bytes":20000,"train_tokens":17000' \
+    '"event":"facts".*"data_digest":"[0-9a-f]{64}","data_bytes":20000,"train_tokens":17000' \
     '"kind":"activations","planned_bytes":[0-9]+,"measured_bytes":[0-9]+' \
     '"event":"eval".*"step":4' '"val_ppl":[0-9.]+'
 order=$(sed -n 's/.*"event":"\(hello\|phase\|result\)".*\("name":"[a-z]*"\).*/\2/p; s/.*"event":"\(hello\|result\)".*/\1/p' \
