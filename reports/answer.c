@@ -128,7 +128,7 @@ static void add_best(struct page *p, const struct workload *w) {
     size_t tied = add_ties(&names, w, c, candidate_ties_quality);
     text_add(&p->markdown, "- **Best quality**: ");
     if (others > 2 && tied + 1 == others) {
-        text_add(&p->markdown, "no technique costs quality: all lie within noise of "
+        text_add(&p->markdown, "no technique costs quality: none is told apart from "
                                "validation perplexity ");
         human_number(&p->markdown, HUMAN_REAL, c->ppl.value);
         text_add(&p->markdown, ".\n");
@@ -160,7 +160,20 @@ static void add_balanced(struct page *p, const struct workload *w) {
     text_add(&p->markdown, ").\n");
 }
 
+static void add_only(struct page *p, const struct candidate *c) {
+    text_add(&p->markdown, "- ");
+    add_name(&p->markdown, c);
+    text_add(&p->markdown, ": ");
+    add_figures(&p->markdown, c);
+    text_add(&p->markdown, "; nothing to rank it against.\n");
+}
+
 static void add_workload(struct page *p, const struct workload *w) {
+    if (w->count == 1) {
+        add_only(p, w->candidates);
+        text_add(&p->markdown, "\n");
+        return;
+    }
     if (w->fastest) {
         add_fastest(p, w);
     }
@@ -176,9 +189,14 @@ static void add_workload(struct page *p, const struct workload *w) {
     text_add(&p->markdown, "\n");
 }
 
-// What a workload is told by: what varies and is no technique.
+// What a workload is told by: what differs between candidates and is no technique.
 static struct context workload_context(const struct page *p) {
-    struct context c = p->tallies->varies;
+    struct context c = {0};
+    const struct candidates *all = p->candidates;
+    for (size_t i = 1; i < all->count; i++) {
+        context_add_differences(&c, &all->items[0].first->cell->params,
+                &all->items[i].first->cell->params);
+    }
     for (int i = 0; i < PARAM_COUNT; i++) {
         c.has[i] = c.has[i] && !context_is_technique((enum param)i) && i != PARAM_SEED;
     }
@@ -189,37 +207,32 @@ static const char *id_of(const struct candidate *c) {
     return c ? c->first->cell->id : "";
 }
 
-static bool add_workload_table(struct page *p, struct text *err) {
+static void fill_recommendations(const struct page *p, struct table *t) {
     struct context which = workload_context(p);
-    struct table t = {0};
-    table_add_code(&t, "workload", "workload");
-    table_add_number(&t, "techniques", "techniques", HUMAN_COUNT);
-    table_add_code(&t, "fastest", "fastest");
-    table_add_number(&t, "fastest_tokens_per_s", "tokens/s", HUMAN_SHORT);
-    table_add_code(&t, "leanest", "leanest");
-    table_add_number(&t, "leanest_peak_bytes", "peak memory", HUMAN_BYTES);
-    table_add_code(&t, "best_quality", "best quality");
-    table_add_number(&t, "best_val_ppl", "val. perplexity", HUMAN_REAL);
+    table_add_code(t, "workload", "workload");
+    table_add_number(t, "techniques", "techniques", HUMAN_COUNT);
+    table_add_code(t, "fastest", "fastest");
+    table_add_number(t, "fastest_tokens_per_s", "tokens/s", HUMAN_SHORT);
+    table_add_code(t, "leanest", "leanest");
+    table_add_number(t, "leanest_peak_bytes", "peak memory", HUMAN_BYTES);
+    table_add_code(t, "best_quality", "best quality");
+    table_add_number(t, "best_val_ppl", "val. perplexity", HUMAN_REAL);
     struct text name = {0};
     for (size_t i = 0; i < p->candidates->workload_count; i++) {
         const struct workload *w = p->candidates->workloads + i;
         text_clear(&name);
         context_show(&w->candidates[0].first->cell->params, &which, &name);
-        table_row(&t);
-        table_put_text(&t, text_get(&name));
-        table_put_number(&t, (double)w->count);
-        table_put_text(&t, id_of(w->fastest));
-        table_put_number(&t, w->fastest ? w->fastest->tps.value : NAN);
-        table_put_text(&t, id_of(w->leanest));
-        table_put_number(&t, w->leanest ? w->leanest->peak_bytes : NAN);
-        table_put_text(&t, id_of(w->best));
-        table_put_number(&t, w->best ? w->best->ppl.value : NAN);
+        table_row(t);
+        table_put_text(t, text_get(&name));
+        table_put_number(t, (double)w->count);
+        table_put_text(t, id_of(w->fastest));
+        table_put_number(t, w->fastest ? w->fastest->tps.value : NAN);
+        table_put_text(t, id_of(w->leanest));
+        table_put_number(t, w->leanest ? w->leanest->peak_bytes : NAN);
+        table_put_text(t, id_of(w->best));
+        table_put_number(t, w->best ? w->best->ppl.value : NAN);
     }
-    page_add_table(p, &t, "recommendations");
-    bool ok = page_add_csv(p, &t, "recommendations", err);
     text_finish(&name);
-    table_finish(&t);
-    return ok;
 }
 
 static size_t most_candidates(const struct page *p) {
@@ -231,51 +244,54 @@ static size_t most_candidates(const struct page *p) {
     return most;
 }
 
+// A few workloads in words, many in a table, and none where there is no choice.
 static bool add_recommendations(struct page *p, struct text *err) {
     const struct candidates *c = p->candidates;
-    if (!c->workload_count) {
-        return true;
-    }
+    struct table t = {0};
+    fill_recommendations(p, &t);
+    const size_t in_words = 3;
     if (c->workload_count == 1) {
         add_workload(p, c->workloads);
-        return add_workload_table(p, err);
-    }
-    struct context which = workload_context(p);
-    const size_t in_words = 3;
-    if (most_candidates(p) > 1 && c->workload_count <= in_words) {
+    } else if (most_candidates(p) == 1) {
+        text_add(&p->markdown, "No two cells do the same work by different techniques, "
+                               "so none is ranked against another; what the "
+                               "parameters change is below.\n\n");
+    } else if (c->workload_count <= in_words) {
         for (size_t i = 0; i < c->workload_count; i++) {
-            struct text name = {0};
-            context_show(
-                    &c->workloads[i].candidates[0].first->cell->params, &which, &name);
             text_add(&p->markdown, "With ");
-            markdown_add_code(&p->markdown, text_get(&name));
+            markdown_add_code(&p->markdown, table_at(&t, i, 0)->text);
             text_add(&p->markdown, ":\n\n");
             add_workload(p, c->workloads + i);
-            text_finish(&name);
         }
     } else {
-        text_add(&p->markdown,
-                most_candidates(p) > 1
-                        ? "Cells are ranked only against cells that do the same work:"
-                          "\n\n"
-                        : "No two cells do the same work by different techniques, so "
-                          "none is ranked against another:\n\n");
+        text_add(&p->markdown, "Cells are ranked only against cells that do the same "
+                               "work:\n\n");
+        page_add_table(p, &t, "recommendations");
     }
-    return add_workload_table(p, err);
+    bool ok = page_add_csv(p, &t, "recommendations", err);
+    table_finish(&t);
+    return ok;
 }
 
-// The value of a parameter that gains most, in one line.
-static void add_choice(struct page *p, enum param axis) {
-    struct choice c;
-    choice_init(&c, p->tallies, axis);
+// The value to tell of: for a technique the one that gains most, else the last one.
+static const struct choice_value *telling_value(const struct choice *c) {
     const struct choice_value *best = NULL;
-    for (size_t i = 0; i < c.value_count; i++) {
-        const struct choice_value *v = c.values + i;
-        if (i != c.reference && v->pairs && v->speed.count &&
-                (!best || v->speed.median > best->speed.median)) {
+    bool technique = context_is_technique(c->axis);
+    for (size_t i = 0; i < c->value_count; i++) {
+        const struct choice_value *v = c->values + i;
+        if (i != c->reference && v->pairs && v->speed.count &&
+                (!best || !technique || v->speed.median > best->speed.median)) {
             best = v;
         }
     }
+    return best;
+}
+
+// What a parameter changes, in one line.
+static void add_choice(struct page *p, enum param axis) {
+    struct choice c;
+    choice_init(&c, p->tallies, axis);
+    const struct choice_value *best = telling_value(&c);
     if (best) {
         struct text value = {0};
         struct text verdict = {0};
@@ -293,8 +309,9 @@ static void add_choice(struct page *p, enum param axis) {
         text_addf(&p->markdown, " (%s; ", text_get(&verdict));
         human_plural(&p->markdown, best->pairs, "like pair");
         if (best->pairs > 1) {
-            add_number(&p->markdown, HUMAN_RATIO, best->speed.minimum, ", ", " to ");
-            human_number(&p->markdown, HUMAN_RATIO, best->speed.maximum);
+            text_add(&p->markdown, ", ");
+            human_range(&p->markdown, HUMAN_RATIO, best->speed.minimum,
+                    best->speed.maximum);
         }
         text_add(&p->markdown, ")");
         add_number(
@@ -313,7 +330,9 @@ static void add_choices(struct page *p) {
     text_add(&p->markdown, "What each choice changes, all else equal:\n\n");
     size_t heading = p->markdown.size;
     for (int i = 0; i < PARAM_COUNT; i++) {
-        if (p->tallies->varies.has[i] && context_is_technique((enum param)i)) {
+        // Seeds are chance and no choice; ranks have a line of their own.
+        if (p->tallies->varies.has[i] && i != PARAM_SEED && i != PARAM_RANKS &&
+                choice_leader(p->tallies, (enum param)i) == (enum param)i) {
             add_choice(p, (enum param)i);
         }
     }

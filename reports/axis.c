@@ -24,12 +24,30 @@ static void add_row_columns(struct table *t, const char *axis) {
     table_add_number(t, "speed_ratio", "speed", HUMAN_RATIO);
     table_add_number(t, "memory_ratio", "memory", HUMAN_RATIO);
     table_add_number(t, "ppl_ratio", "perplexity", HUMAN_RATIO);
+    table_add_text(t, "verdict", "verdict on speed");
 }
 
 static double ratio_to(const struct choice_row *row, const char *metric) {
     return row->partner ? stats_ratio(tally_metric(row->tally, metric),
                                   tally_metric(row->partner, metric))
                         : NAN;
+}
+
+static const char *verdict_on(const struct choice *c, const struct choice_row *row) {
+    const struct tally *o = row->tally;
+    const struct tally *partner = row->partner;
+    if (!partner) {
+        const struct params *reference = c->values[c->reference].params;
+        bool is_reference =
+                context_compare_value(&o->cell->params, reference, c->axis) == 0;
+        return c->pairs && is_reference && tally_counts(o) ? "the reference" : "";
+    }
+    if (!isfinite(o->tps.value) || !isfinite(partner->tps.value)) {
+        return "";
+    }
+    return stats_meet(&o->tps, &partner->tps)  ? "within noise"
+           : o->tps.value > partner->tps.value ? "faster"
+                                               : "slower";
 }
 
 static struct context others(const struct tallies *o, enum param axis) {
@@ -67,6 +85,7 @@ static void add_rows(const struct tallies *o, const struct choice *c, struct tab
         table_put_number(t, ratio_to(row, "tokens_per_s"));
         table_put_number(t, ratio_to(row, "peak_bytes"));
         table_put_number(t, ratio_to(row, "val_ppl"));
+        table_put_text(t, verdict_on(c, row));
     }
     text_finish(&value);
 }
@@ -74,9 +93,7 @@ static void add_rows(const struct tallies *o, const struct choice *c, struct tab
 static void add_range(struct table *t, const struct stats *s) {
     struct text range = {0};
     if (s->count > 1) {
-        human_number(&range, HUMAN_RATIO, s->minimum);
-        text_add(&range, " to ");
-        human_number(&range, HUMAN_RATIO, s->maximum);
+        human_range(&range, HUMAN_RATIO, s->minimum, s->maximum);
     }
     table_put_number(t, s->median);
     table_put_text(t, text_get(&range));
@@ -113,7 +130,11 @@ static void add_values(struct page *p, const struct choice *c, const char *name)
         table_put_number(&t, v->ppl.median);
         text_clear(&text);
         choice_verdict(v, &text);
-        table_put_text(&t, i == c->reference ? "the reference" : text_get(&text));
+        if (!text.size) {
+            text_add(&text, v->pairs ? "" : "no like pair");
+        }
+        table_put_text(
+                &t, c->pairs && i == c->reference ? "the reference" : text_get(&text));
     }
     page_add_table(p, &t, name);
     text_finish(&text);
@@ -125,12 +146,21 @@ static void introduce(struct page *p, const struct choice *c) {
     params_show(c->values[c->reference].params, c->axis, &value);
     text_add(&p->markdown, "### ");
     markdown_add_code(&p->markdown, axes_get(c->axis)->name);
+    const char *gap = ", moving with ";
+    for (int i = 0; i < PARAM_COUNT; i++) {
+        if (c->with.has[i]) {
+            text_add(&p->markdown, gap);
+            markdown_add_code(&p->markdown, axes_get((enum param)i)->name);
+            gap = ", ";
+        }
+    }
     text_add(&p->markdown, "\n\n");
     if (c->pairs) {
         text_add(&p->markdown, "Ratios are to ");
         markdown_add_code(&p->markdown, text_get(&value));
-        text_add(&p->markdown, c->contexts > 1
-                                       ? " in cells alike in all else, the median "
+        text_add(&p->markdown,
+                c->axis == PARAM_RANKS ? ", in the same cell with `ddp: none`.\n\n"
+                : c->contexts > 1      ? " in cells alike in all else, the median "
                                          "over the pairs.\n\n"
                                        : ", all else equal.\n\n");
     } else {
@@ -148,11 +178,14 @@ static bool add_axis(struct page *p, enum param axis, struct text *err) {
     add_rows(p->tallies, &c, &rows);
     struct text name = {0};
     text_addf(&name, "by_%s", axes_get(axis)->name);
-    introduce(p, &c);
-    if (c.contexts > 1 && c.pairs) {
-        add_values(p, &c, text_get(&name));
-    } else {
-        page_add_table(p, &rows, text_get(&name));
+    if (choice_leader(p->tallies, axis) == axis) {
+        introduce(p, &c);
+        // Every row where they are few enough to take in, else what they come to.
+        if (c.contexts > 1 && (c.pairs || c.row_count > 12)) {
+            add_values(p, &c, text_get(&name));
+        } else {
+            page_add_table(p, &rows, text_get(&name));
+        }
     }
     bool ok = page_add_csv(p, &rows, text_get(&name), err);
     text_finish(&name);
@@ -162,8 +195,12 @@ static bool add_axis(struct page *p, enum param axis, struct text *err) {
 }
 
 bool axis_add(struct page *p, struct text *err) {
+    size_t ok = 0;
+    for (size_t i = 0; i < p->tallies->count; i++) {
+        ok += tally_counts(p->tallies->items + i);
+    }
     bool any = false;
-    for (int i = 0; i < PARAM_COUNT; i++) {
+    for (int i = 0; ok && i < PARAM_COUNT; i++) {
         if (!p->tallies->varies.has[i]) {
             continue;
         }

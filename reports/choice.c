@@ -20,10 +20,54 @@ static int by_context(const void *a, const void *b, void *data) {
     return result ? result : (x > y) - (x < y);
 }
 
-static struct order order_of(enum param axis) {
-    struct order order = {.axis = axis};
-    order.except.has[axis] = true;
+static struct order order_of(const struct choice *c) {
+    struct order order = {.axis = c->axis, .except = c->with};
+    order.except.has[c->axis] = true;
     return order;
+}
+
+static const struct params *next_that_runs(const struct tallies *o, size_t *i) {
+    while (*i < o->count) {
+        const struct cell *cell = o->items[(*i)++].cell;
+        if (!cell->excluded) {
+            return &cell->params;
+        }
+    }
+    return NULL;
+}
+
+// Whether two parameters split the cells into the same groups.
+static bool move_together(const struct tallies *o, enum param a, enum param b) {
+    const struct params *seen[64];
+    size_t count = 0;
+    const struct params *p;
+    for (size_t i = 0; (p = next_that_runs(o, &i));) {
+        bool known = false;
+        for (size_t k = 0; k < count; k++) {
+            bool same_a = context_compare_value(seen[k], p, a) == 0;
+            bool same_b = context_compare_value(seen[k], p, b) == 0;
+            if (same_a != same_b) {
+                return false;
+            }
+            known |= same_a;
+        }
+        if (!known) {
+            if (count == sizeof seen / sizeof *seen) {
+                return false;
+            }
+            seen[count++] = p;
+        }
+    }
+    return true;
+}
+
+enum param choice_leader(const struct tallies *o, enum param axis) {
+    for (int p = 0; p < (int)axis; p++) {
+        if (o->varies.has[p] && move_together(o, (enum param)p, axis)) {
+            return (enum param)p;
+        }
+    }
+    return axis;
 }
 
 static bool same_value(
@@ -59,7 +103,7 @@ static void find_values(struct choice *c, const struct tallies *o) {
 }
 
 static size_t end_of_context(const struct choice *c, size_t start) {
-    struct order order = order_of(c->axis);
+    struct order order = order_of(c);
     const struct params *first = &c->rows[start].tally->cell->params;
     size_t end = start + 1;
     while (end < c->row_count &&
@@ -97,15 +141,16 @@ static size_t count_pairs(const struct choice *c, const struct params *value) {
     return pairs;
 }
 
-// The baseline's value, else the default, else the first; but one that has pairs.
+// One rank; or the baseline's value, else the default, but one that has pairs; else the
+// value that has most of them.
 static size_t choose_reference(const struct choice *c, const struct tallies *o) {
-    struct params defaults;
-    params_init(&defaults);
+    struct params one;
+    params_init(&one);
     const struct params *wanted[] = {
-            o->baseline ? &o->baseline->cell->params : NULL, &defaults};
-    for (int i = 0; i < 2; i++) {
+            o->baseline ? &o->baseline->cell->params : NULL, &one};
+    for (int i = c->axis == PARAM_RANKS; i < 2; i++) {
         const struct choice_value *v = wanted[i] ? value_of(c, wanted[i]) : NULL;
-        if (v && count_pairs(c, v->params)) {
+        if (v && (c->axis == PARAM_RANKS || count_pairs(c, v->params))) {
             return (size_t)(v - c->values);
         }
     }
@@ -121,25 +166,33 @@ static size_t choose_reference(const struct choice *c, const struct tallies *o) 
     return best;
 }
 
+static void pair(
+        struct choice *c, struct choice_row *row, const struct tally *partner) {
+    const struct tally *o = row->tally;
+    row->partner = partner;
+    struct choice_value *v = value_of(c, &o->cell->params);
+    v->pairs++;
+    c->pairs++;
+    bool told_apart = isfinite(o->tps.value) && isfinite(partner->tps.value) &&
+                      !stats_meet(&o->tps, &partner->tps);
+    v->faster += told_apart && o->tps.value > partner->tps.value;
+    v->slower += told_apart && o->tps.value < partner->tps.value;
+}
+
 static void pair_up(struct choice *c) {
     const struct params *reference = c->values[c->reference].params;
     for (size_t start = 0, end; start < c->row_count; start = end) {
         end = end_of_context(c, start);
         c->contexts++;
         const struct tally *partner = partner_in(c, start, end, reference);
-        for (size_t i = start; partner && i < end; i++) {
+        for (size_t i = start; i < end; i++) {
             const struct tally *o = c->rows[i].tally;
-            if (!tally_counts(o) || same_value(c, &o->cell->params, reference)) {
-                continue;
+            const struct tally *other =
+                    c->axis == PARAM_RANKS ? o->scaling_base : partner;
+            if (other && tally_counts(o) &&
+                    !same_value(c, &o->cell->params, reference)) {
+                pair(c, c->rows + i, other);
             }
-            c->rows[i].partner = partner;
-            struct choice_value *v = value_of(c, &o->cell->params);
-            v->pairs++;
-            c->pairs++;
-            bool told_apart = isfinite(o->tps.value) && isfinite(partner->tps.value) &&
-                              !stats_meet(&o->tps, &partner->tps);
-            v->faster += told_apart && o->tps.value > partner->tps.value;
-            v->slower += told_apart && o->tps.value < partner->tps.value;
         }
     }
 }
@@ -162,6 +215,10 @@ static struct stats ratios(
 
 void choice_init(struct choice *c, const struct tallies *o, enum param axis) {
     *c = (struct choice){.axis = axis};
+    for (int p = 0; p < PARAM_COUNT; p++) {
+        c->with.has[p] = p != (int)axis && o->varies.has[p] &&
+                         choice_leader(o, (enum param)p) == axis;
+    }
     find_values(c, o);
     c->rows = text_allocate_zeroed(o->count, sizeof *c->rows);
     for (size_t i = 0; i < o->count; i++) {
@@ -169,7 +226,7 @@ void choice_init(struct choice *c, const struct tallies *o, enum param axis) {
             c->rows[c->row_count++].tally = o->items + i;
         }
     }
-    struct order order = order_of(axis);
+    struct order order = order_of(c);
     qsort_r(c->rows, c->row_count, sizeof *c->rows, by_context, &order);
     c->reference = choose_reference(c, o);
     pair_up(c);

@@ -28,6 +28,7 @@ struct choice_row {
 
 struct choice {
     enum param axis;
+    struct context with; /* parameters that always move with it, such as zipped ones */
     struct choice_value *values; /* in plan order of their first cell */
     size_t value_count;
     size_t reference;        /* index: what the others are compared with */
@@ -37,9 +38,16 @@ struct choice {
     size_t row_count;
 };
 
-/* `axis` must vary. */
+/*
+ * `axis` must vary. Parameters that take a value of their own for each of its values
+ * count as one choice with it: the first of them in the parameter table leads. Cells
+ * with several ranks are paired with the one-rank cell of their scaling series.
+ */
 void choice_init(struct choice *c, const struct tallies *o, enum param axis);
 void choice_finish(struct choice *c);
+
+/* The parameter that `axis` always moves with and that leads; `axis` itself if none. */
+enum param choice_leader(const struct tallies *o, enum param axis);
 
 /* Append "faster in 3 of 4, else within noise": nothing where there are no pairs. */
 void choice_verdict(const struct choice_value *v, struct text *out);

@@ -6,7 +6,6 @@
 #include "reports/csv.h"
 #include "reports/fresh.h"
 #include "reports/human.h"
-#include "reports/markdown.h"
 
 // A column beyond identity, parameters and metrics. One of `text`, `number` and
 // `provenance` (a field of the record's) says where its value comes from.
@@ -339,27 +338,5 @@ void columns_add_csv(struct text *out, const struct tallies *o) {
     text_add(out, "\n");
     for (size_t i = 0; i < o->count; i++) {
         add_row(out, o, o->items + i);
-    }
-}
-
-void columns_add_doc(struct text *out) {
-    static const char *const titles[] = {
-            "Identity", "Parameters", "Metrics", "The result itself"};
-    int last = -1;
-    for (int c = 0; c < columns_count(); c++) {
-        int place = c;
-        enum part part = locate(&place);
-        if ((int)part != last) {
-            text_addf(out, "\n## %s\n\n| column | unit | meaning |\n|:---|:---|:---|\n",
-                    titles[part]);
-            last = (int)part;
-        }
-        text_add(out, "| ");
-        markdown_add_code(out, columns_name(c));
-        text_add(out, " | ");
-        markdown_add_text(out, columns_unit(c));
-        text_add(out, " | ");
-        markdown_add_text(out, columns_help(c));
-        text_add(out, " |\n");
     }
 }

@@ -20,7 +20,4 @@ const char *columns_help(int column);
 /* The whole file. */
 void columns_add_csv(struct text *out, const struct tallies *o);
 
-/* The columns as the table of COLUMNS.md. */
-void columns_add_doc(struct text *out);
-
 #endif

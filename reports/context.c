@@ -38,6 +38,15 @@ int context_compare(
     return 0;
 }
 
+void context_add_differences(
+        struct context *c, const struct params *a, const struct params *b) {
+    for (int p = 0; p < PARAM_COUNT; p++) {
+        if (!c->has[p] && axes_get((enum param)p)->hashed) {
+            c->has[p] = context_compare_value(a, b, (enum param)p) != 0;
+        }
+    }
+}
+
 void context_show(
         const struct params *p, const struct context *which, struct text *out) {
     bool first = true;

@@ -27,6 +27,10 @@ int context_compare(
 int context_compare_value(
         const struct params *a, const struct params *b, enum param which);
 
+/* Add to `c` the hashed parameters in which two cells differ. */
+void context_add_differences(
+        struct context *c, const struct params *a, const struct params *b);
+
 /* Append "kernel=flash, precision=bf16": the parameters in `which`, in table order. */
 void context_show(
         const struct params *p, const struct context *which, struct text *out);

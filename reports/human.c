@@ -129,6 +129,19 @@ void human_number(struct text *out, enum human_kind kind, double x) {
     }
 }
 
+void human_range(struct text *out, enum human_kind kind, double low, double high) {
+    struct text a = {0};
+    struct text b = {0};
+    human_number(&a, kind, low);
+    human_number(&b, kind, high);
+    text_add(out, text_get(&a));
+    if (strcmp(text_get(&a), text_get(&b)) != 0) {
+        text_addf(out, "%s%s", a.size && b.size ? " to " : "", text_get(&b));
+    }
+    text_finish(&a);
+    text_finish(&b);
+}
+
 void human_time(struct text *out, int64_t unix_ms) {
     if (unix_ms <= 0) {
         return;

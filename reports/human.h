@@ -25,6 +25,9 @@ enum human_kind {
 
 void human_number(struct text *out, enum human_kind kind, double x);
 
+/* "1.10× to 1.52×"; one number where the two read the same. */
+void human_range(struct text *out, enum human_kind kind, double low, double high);
+
 /* "2026-11-21 22:45:19 UTC"; nothing where it is not positive. */
 void human_time(struct text *out, int64_t unix_ms);
 

@@ -121,7 +121,8 @@ void table_show(const struct table *t, size_t row, size_t column, struct text *o
         return;
     }
     human_number(out, t->columns[column].kind, v->number);
-    if (isfinite(v->spread_pct)) {
+    // Repeats that agree to every digit shown need no "± 0.0 %" to say so.
+    if (v->spread_pct >= 0.05) {
         text_addf(out, " \xc2\xb1 %.1f %%", v->spread_pct);
     }
 }

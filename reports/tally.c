@@ -288,16 +288,8 @@ static void find_what_varies(struct tallies *o) {
         if (cell->excluded) {
             continue;
         }
-        if (!first) {
-            first = &cell->params;
-            continue;
-        }
-        for (int p = 0; p < PARAM_COUNT; p++) {
-            if (axes_get((enum param)p)->hashed && !o->varies.has[p]) {
-                o->varies.has[p] =
-                        context_compare_value(first, &cell->params, (enum param)p) != 0;
-            }
-        }
+        first = first ? first : &cell->params;
+        context_add_differences(&o->varies, first, &cell->params);
     }
 }
 

@@ -92,8 +92,17 @@ static void add_row(struct table *t, const struct tallies *all, const struct tal
     table_put_number(t, tally_metric(o, "memory_overhead_pct"));
 }
 
+// What tells the tables apart: what differs between cells on several ranks.
 static struct context rest_of(const struct tallies *o) {
-    struct context rest = o->varies;
+    struct context rest = {0};
+    const struct params *first = NULL;
+    for (size_t i = 0; i < o->count; i++) {
+        const struct params *p = &o->items[i].cell->params;
+        if (!o->items[i].cell->excluded && params_integer(p, PARAM_RANKS) > 1) {
+            first = first ? first : p;
+            context_add_differences(&rest, first, p);
+        }
+    }
     for (int i = 0; i < PARAM_COUNT; i++) {
         rest.has[i] = rest.has[i] && !own.has[i];
     }

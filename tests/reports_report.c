@@ -1,0 +1,616 @@
+/* The report of a whole folder, against golden files and against what must hold. */
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "matrix/file.h"
+#include "matrix/metric.h"
+#include "reports/columns.h"
+#include "reports/markdown.h"
+#include "reports/report.h"
+#include "tests/helpers/folder.h"
+
+#define MIB 1048576.0
+
+// A small matrix of the shape of smoke.yaml, with invented but regular numbers.
+static void add_smoke_cells(struct folder *f) {
+    static const char *const kernels[] = {"naive", "fused", "flash"};
+    static const char *const precisions[] = {"fp32", "bf16"};
+    static const char *const wrappers[] = {"none", "naive", "bucketed"};
+    for (int w = 0; w < 3; w++) {
+        for (int k = 0; k < 3; k++) {
+            for (int p = 0; p < 2; p++) {
+                char id[128], settings[256];
+                snprintf(id, sizeof id, "attention/kernel=%s,precision=%s,ddp=%s",
+                        kernels[k], precisions[p], wrappers[w]);
+                snprintf(settings, sizeof settings,
+                        "threads=1 layers=2 d_model=64 heads=4 seq_len=64 batch=4 "
+                        "kernel=%s precision=%s ranks=%d ddp=%s",
+                        kernels[k], precisions[p], w ? 2 : 1, wrappers[w]);
+                size_t at = folder_cell(f, "attention", id, settings, NULL);
+                double one = 1000.0 * (1 + 0.25 * k) * (p ? 0.8 : 1);
+                double tps = w == 0 ? one : one * (w == 1 ? 1.7 : 1.88);
+                double peak = (12 - 2 * k) * MIB * (p ? 0.75 : 1) + (w ? 65536 : 0);
+                struct record *r = folder_attempt(f, at, STATUS_OK, tps, peak);
+                folder_metric(r, "step_ms_median", 256e3 / tps);
+                folder_metric(r, "step_ms_p10", 250e3 / tps);
+                folder_metric(r, "step_ms_p90", 264e3 / tps);
+                folder_metric(r, "step_noise", 14.0 / 256);
+                folder_metric(r, "train_s", 40 * 256 / tps);
+                folder_metric(r, "val_loss", 1.5 + 0.0005 * p);
+                folder_metric(r, "val_ppl", exp(1.5 + 0.0005 * p));
+                folder_metric(r, "params", 124672);
+                folder_metric(r, "planned_bytes", peak);
+                folder_metric(r, "witness_bytes", peak + 9 * MIB);
+                folder_metric(r, "params_bytes", 124672 * 4);
+                folder_metric(r, "grads_bytes", 124672 * 4);
+                folder_metric(r, "optimizer_bytes", 124672 * 8);
+                folder_metric(r, "activations_bytes", peak - 124672 * 16 - 65536);
+                folder_metric(r, "scratch_bytes", 65536);
+                json_array_append_new(r->memory,
+                        json_pack("{s:s,s:f,s:f}", "kind", "params", "planned_bytes",
+                                124672 * 4.0, "measured_bytes", 124672 * 4.0));
+            }
+        }
+    }
+    size_t oom = folder_cell(f, "deep", "deep",
+            "threads=1 layers=96 d_model=64 heads=4 seq_len=64 batch=4", NULL);
+    struct record *r = folder_attempt(f, oom, STATUS_OOM_HOST, NAN, NAN);
+    r->bytes_asked = (int64_t)(640 * MIB);
+    r->bytes_free = (int64_t)(96 * MIB);
+    r->predicted = true;
+    folder_cell(f, "window", "window/window=64",
+            "threads=1 layers=2 d_model=64 heads=4 seq_len=64 batch=4 window=64",
+            "a window of 64 covers the whole sequence of 64");
+    folder_seal(f);
+}
+
+// What every test does: write the folder, report on it, look at the files.
+struct scene {
+    struct folder folder;
+    char *path;
+};
+
+static void open_scene(struct scene *s, const char *baseline) {
+    folder_init(&s->folder, "demo", "Which attention kernel and wrapper train fastest?",
+            baseline);
+    s->path = folder_temporary();
+}
+
+static void assert_done(bool ok, struct text *err) {
+    if (!ok) {
+        fail_msg("%s", text_get(err));
+    }
+    assert_string_equal(text_get(err), "");
+    text_finish(err);
+}
+
+static void report(struct scene *s) {
+    struct text err = {0};
+    folder_seal(&s->folder);
+    assert_done(folder_write(&s->folder, s->path, &err), &err);
+    assert_done(report_write(s->path, NULL, &err), &err);
+}
+
+static void close_scene(struct scene *s) {
+    folder_finish(&s->folder);
+    folder_remove(s->path);
+    free(s->path);
+}
+
+// The text of a file that the report wrote; the caller's.
+static char *read_file(const struct scene *s, const char *name) {
+    struct text path = {0};
+    struct text bytes = {0};
+    struct text err = {0};
+    text_addf(&path, "%s/%s", s->path, name);
+    assert_done(file_read(text_get(&path), 1 << 26, &bytes, &err), &err);
+    text_finish(&path);
+    return text_take(&bytes);
+}
+
+static bool exists(const struct scene *s, const char *name) {
+    struct text path = {0};
+    text_addf(&path, "%s/%s", s->path, name);
+    bool found = access(text_get(&path), F_OK) == 0;
+    text_finish(&path);
+    return found;
+}
+
+static void assert_says(const struct scene *s, const char *name, const char *words) {
+    char *text = read_file(s, name);
+    if (!strstr(text, words)) {
+        fail_msg("%s does not say '%s':\n%s", name, words, text);
+    }
+    free(text);
+}
+
+static void assert_silent(const struct scene *s, const char *name, const char *words) {
+    char *text = read_file(s, name);
+    if (strstr(text, words)) {
+        fail_msg("%s says '%s':\n%s", name, words, text);
+    }
+    free(text);
+}
+
+// LM_GOLDEN=write makes the golden files anew; then read the difference.
+static void assert_golden(const char *golden, const char *found) {
+    struct text expected = {0};
+    struct text err = {0};
+    const char *mode = getenv("LM_GOLDEN");
+    if (mode && strcmp(mode, "write") == 0) {
+        assert_done(file_write_quick(golden, found, strlen(found), &err), &err);
+    }
+    assert_done(file_read(golden, 1 << 24, &expected, &err), &err);
+    assert_string_equal(found, text_get(&expected));
+    text_finish(&expected);
+}
+
+// Fields of one CSV record; `*at` moves past it. -1 at the end, fails on bad quoting.
+static int count_fields(const char **at) {
+    const char *p = *at;
+    if (!*p) {
+        return -1;
+    }
+    int fields = 1;
+    while (*p && *p != '\n') {
+        if (*p == '"') {
+            for (p++; *p != '"' || p[1] == '"'; p++) {
+                assert_true(*p);
+                p += *p == '"';
+            }
+            p++;
+            assert_true(*p == ',' || *p == '\n');
+        } else if (*p == ',') {
+            fields++;
+            p++;
+        } else {
+            p++;
+        }
+    }
+    assert_int_equal(*p, '\n');
+    *at = p + 1;
+    return fields;
+}
+
+// Every row as wide as the header, and no unknown value written as a number.
+static int check_csv(const struct scene *s, const char *name) {
+    char *text = read_file(s, name);
+    const char *at = text;
+    int width = count_fields(&at);
+    int rows = 0;
+    for (int fields; (fields = count_fields(&at)) != -1; rows++) {
+        assert_int_equal(fields, width);
+    }
+    static const char *const never[] = {"nan", "NaN", ",inf", ",-inf"};
+    for (size_t i = 0; i < sizeof never / sizeof *never; i++) {
+        if (strstr(text, never[i])) {
+            fail_msg("%s holds '%s'", name, never[i]);
+        }
+    }
+    free(text);
+    return rows;
+}
+
+static void smoke_matrix_gives_the_golden_report(void **state) {
+    (void)state;
+    struct scene s = {0};
+    open_scene(&s, "attention/kernel=naive,precision=fp32,ddp=none");
+    add_smoke_cells(&s.folder);
+    report(&s);
+    static const char *const names[] = {"report.md", "comparison.csv",
+            "kernel_wrapper.csv", "recommendations.csv", "memory.csv", "not_ok.csv",
+            "by_kernel.csv", "by_ranks.csv"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        char file[64], golden[128];
+        snprintf(file, sizeof file, "demo_%s", names[i]);
+        snprintf(golden, sizeof golden, "tests/reports/smoke/%s", file);
+        char *found = read_file(&s, file);
+        assert_golden(golden, found);
+        free(found);
+    }
+    assert_int_equal(check_csv(&s, "demo_results.csv"), 20);
+    close_scene(&s);
+}
+
+static void writing_twice_gives_the_same_bytes(void **state) {
+    (void)state;
+    struct scene s = {0};
+    open_scene(&s, "attention/kernel=naive,precision=fp32,ddp=none");
+    add_smoke_cells(&s.folder);
+    report(&s);
+    char *page = read_file(&s, "demo_report.md");
+    char *csv = read_file(&s, "demo_results.csv");
+    struct text err = {0};
+    assert_done(report_write(s.path, NULL, &err), &err);
+    char *again = read_file(&s, "demo_report.md");
+    assert_string_equal(page, again);
+    free(again);
+    again = read_file(&s, "demo_results.csv");
+    assert_string_equal(csv, again);
+    free(again);
+    free(page);
+    free(csv);
+    close_scene(&s);
+}
+
+static void every_column_is_documented(void **state) {
+    (void)state;
+    struct text doc = {0};
+    text_add(&doc,
+            "# Columns of `<matrix>_results.csv`\n\n"
+            "One row per planned cell, those excluded or not yet run included. A "
+            "value that is\nnot known is empty: never 0, never NaN. Numbers are raw: "
+            "bytes, milliseconds,\nunrounded. A cell with repeats shows the median "
+            "over those that count. Find columns\nby name: more may come, none goes."
+            "\n\n"
+            "A row that is not ok holds what its attempt still knew, such as "
+            "`planned_bytes`:\nfilter on `status` = `ok` and an empty `stale` before "
+            "computing with the metrics.\n");
+    const int starts[] = {0, 3, 3 + PARAM_COUNT, 3 + PARAM_COUNT + metric_count};
+    static const char *const titles[] = {
+            "Identity", "Parameters", "Metrics", "The result itself"};
+    for (int c = 0, part = 0; c < columns_count(); c++) {
+        if (part < 4 && c == starts[part]) {
+            text_addf(&doc,
+                    "\n## %s\n\n| column | unit | meaning |\n|:---|:---|:---|\n",
+                    titles[part++]);
+        }
+        assert_non_null(columns_help(c));
+        assert_true(*columns_help(c));
+        text_addf(&doc, "| `%s` | %s | ", columns_name(c), columns_unit(c));
+        markdown_add_text(&doc, columns_help(c));
+        text_add(&doc, " |\n");
+        for (int other = 0; other < c; other++) {
+            assert_string_not_equal(columns_name(c), columns_name(other));
+        }
+    }
+    assert_golden("reports/COLUMNS.md", text_get(&doc));
+    text_finish(&doc);
+}
+
+static void results_begin_with_identity_parameters_metrics(void **state) {
+    (void)state;
+    struct scene s = {0};
+    open_scene(&s, "");
+    size_t a = folder_cell(&s.folder, "a", "a", "batch=7", NULL);
+    folder_attempt(&s.folder, a, STATUS_OK, 100.25, MIB);
+    report(&s);
+    char *text = read_file(&s, "demo_results.csv");
+    assert_int_equal(strncmp(text, "cell,hash,status,task,engine,device,arch,", 41), 0);
+    assert_non_null(strstr(text, ",inject_step,tokens_per_s,window_tokens,"));
+    assert_non_null(strstr(text, "\na,"));
+    assert_non_null(strstr(text, ",100.25,"));
+    free(text);
+    close_scene(&s);
+}
+
+static void names_that_need_escapes_break_nothing(void **state) {
+    (void)state;
+    struct scene s = {0};
+    open_scene(&s, "größe");
+    size_t a = folder_cell(&s.folder, "größe", "größe", "data=a,b", NULL);
+    size_t b = folder_cell(&s.folder, "x", "x|`y`,\"z\" <b>*", "data=c|d", NULL);
+    folder_attempt(&s.folder, a, STATUS_OK, 100, MIB);
+    struct record *r = folder_attempt(&s.folder, b, STATUS_FAILED, NAN, NAN);
+    free(r->error);
+    r->error = text_copy("cannot, \"really\" | <script>\nnot");
+    folder_cell(&s.folder, "y", "y", "data=e", "because | of *this*");
+    report(&s);
+    assert_int_equal(check_csv(&s, "demo_results.csv"), 3);
+    assert_int_equal(check_csv(&s, "demo_not_ok.csv"), 2);
+    assert_int_equal(check_csv(&s, "demo_comparison.csv"), 2);
+    assert_says(&s, "demo_report.md", "`größe`");
+    assert_says(&s, "demo_report.md", "| ``x\\|`y`,\"z\" <b>*`` |");
+    assert_says(&s, "demo_report.md", "\\<script\\> not");
+    assert_says(&s, "demo_report.md", "because \\| of \\*this\\*");
+    close_scene(&s);
+}
+
+static void torn_records_are_named_and_the_rest_reported(void **state) {
+    (void)state;
+    struct scene s = {0};
+    open_scene(&s, "a");
+    size_t a = folder_cell(&s.folder, "a", "a", "", NULL);
+    size_t b = folder_cell(&s.folder, "b", "b", "kernel=flash", NULL);
+    folder_attempt(&s.folder, a, STATUS_OK, 100, MIB);
+    folder_broken_attempt(&s.folder, b, "torn");
+    report(&s);
+    assert_says(&s, "demo_report.md", "## Damaged records");
+    assert_says(&s, "demo_report.md", "/attempt-1");
+    assert_says(&s, "demo_report.md", "record.json");
+    assert_says(&s, "demo_report.md", "2 cells: 1 ok, 1 lost.");
+    close_scene(&s);
+}
+
+static void a_folder_without_a_plan_is_one_sentence(void **state) {
+    (void)state;
+    struct scene s = {0};
+    open_scene(&s, "");
+    struct text err = {0};
+    assert_false(report_write(s.path, NULL, &err));
+    assert_non_null(strstr(text_get(&err), "plan.json"));
+    assert_null(strchr(text_get(&err), '\n'));
+    text_finish(&err);
+    close_scene(&s);
+}
+
+static void no_cell_run_yet_is_a_report_too(void **state) {
+    (void)state;
+    struct scene s = {0};
+    open_scene(&s, "a");
+    folder_cell(&s.folder, "a", "a", "", NULL);
+    folder_cell(&s.folder, "b", "b", "batch=2", NULL);
+    report(&s);
+    assert_says(&s, "demo_report.md", "2 cells: 2 not_run.");
+    assert_says(&s, "demo_report.md", "there is no answer yet");
+    assert_int_equal(check_csv(&s, "demo_results.csv"), 2);
+    close_scene(&s);
+}
+
+static void one_cell_is_not_ranked_against_itself(void **state) {
+    (void)state;
+    struct scene s = {0};
+    open_scene(&s, "");
+    size_t a = folder_cell(&s.folder, "a", "a", "", NULL);
+    folder_attempt(&s.folder, a, STATUS_OK, 12345, 3 * MIB);
+    report(&s);
+    assert_says(&s, "demo_report.md",
+            "- `a`: 12.3k tokens/s, 3.00 MiB at the peak; nothing to rank it against.");
+    assert_silent(&s, "demo_report.md", "Fastest");
+    assert_silent(&s, "demo_report.md", "## By parameter");
+    assert_says(&s, "demo_report.md", "No speed-up: the matrix names no baseline.");
+    close_scene(&s);
+}
+
+static void differences_within_noise_are_called_so(void **state) {
+    (void)state;
+    struct scene s = {0};
+    open_scene(&s, "a");
+    size_t a = folder_cell(&s.folder, "a", "a", "repeats=2", NULL);
+    size_t b = folder_cell(&s.folder, "b", "b", "repeats=2 kernel=fused", NULL);
+    size_t c = folder_cell(&s.folder, "c", "c", "repeats=2 kernel=flash", NULL);
+    folder_attempt(&s.folder, a, STATUS_OK, 100, 4 * MIB);
+    folder_attempt(&s.folder, a, STATUS_OK, 110, 4 * MIB);
+    folder_attempt(&s.folder, b, STATUS_OK, 105, 5 * MIB);
+    folder_attempt(&s.folder, b, STATUS_OK, 107, 5 * MIB);
+    folder_attempt(&s.folder, c, STATUS_OK, 50, 3 * MIB);
+    folder_attempt(&s.folder, c, STATUS_OK, 51, 3 * MIB);
+    report(&s);
+    assert_says(&s, "demo_report.md", "**Fastest**: `b`");
+    assert_says(&s, "demo_report.md", "Within noise of it: `a`.");
+    assert_says(&s, "demo_report.md", "**Both**: `a`");
+    assert_says(&s, "demo_report.md", "± 4.8 %");
+    assert_says(&s, "demo_report.md", "| within noise |");
+    assert_says(&s, "demo_report.md", "| slower |");
+    close_scene(&s);
+}
+
+static void different_work_is_never_ranked(void **state) {
+    (void)state;
+    struct scene s = {0};
+    open_scene(&s, "");
+    for (int i = 0; i < 3; i++) {
+        char id[32], settings[64];
+        snprintf(id, sizeof id, "seq_len/seq_len=%d", 128 << i);
+        snprintf(settings, sizeof settings, "seq_len=%d", 128 << i);
+        size_t at = folder_cell(&s.folder, "seq_len", id, settings, NULL);
+        folder_attempt(&s.folder, at, STATUS_OK, 1000 >> i, (1 << i) * MIB);
+    }
+    report(&s);
+    assert_silent(&s, "demo_report.md", "Fastest");
+    assert_says(&s, "demo_report.md", "No two cells do the same work");
+    assert_says(&s, "demo_report.md", "### `seq_len`");
+    assert_says(&s, "demo_by_seq_len.csv", "seq_len/seq_len=512");
+    close_scene(&s);
+}
+
+static void zipped_parameters_are_one_choice(void **state) {
+    (void)state;
+    struct scene s = {0};
+    open_scene(&s, "");
+    size_t a = folder_cell(&s.folder, "m", "small", "layers=2 d_model=64", NULL);
+    size_t b = folder_cell(&s.folder, "m", "large", "layers=4 d_model=128", NULL);
+    folder_attempt(&s.folder, a, STATUS_OK, 100, MIB);
+    folder_attempt(&s.folder, b, STATUS_OK, 25, 4 * MIB);
+    report(&s);
+    assert_says(&s, "demo_report.md", "### `layers`, moving with `d_model`");
+    assert_silent(&s, "demo_report.md", "### `d_model`");
+    assert_says(&s, "demo_report.md", "0.25×");
+    assert_true(exists(&s, "demo_by_d_model.csv"));
+    close_scene(&s);
+}
+
+static void seeds_are_averaged_not_ranked(void **state) {
+    (void)state;
+    struct scene s = {0};
+    open_scene(&s, "");
+    for (int i = 0; i < 6; i++) {
+        char id[64], settings[64];
+        snprintf(id, sizeof id, "n/precision=%s,seed=%d", i < 3 ? "fp32" : "bf16",
+                i % 3);
+        snprintf(settings, sizeof settings, "precision=%s seed=%d",
+                i < 3 ? "fp32" : "bf16", i % 3 + 1);
+        size_t at = folder_cell(&s.folder, "n", id, settings, NULL);
+        struct record *r = folder_attempt(&s.folder, at, STATUS_OK, 100 + i, MIB);
+        double loss = 1.88 + 0.01 * (i % 3) + (i < 3 ? 0 : 0.005);
+        folder_metric(r, "val_loss", loss);
+        folder_metric(r, "val_ppl", exp(loss));
+    }
+    report(&s);
+    assert_says(&s, "demo_report.md", "## Over seeds");
+    assert_says(&s, "demo_report.md", "| `precision=fp32` | 3 | 1.890 | 0.01000 |");
+    assert_says(&s, "demo_report.md", "(mean of 3 seeds)");
+    assert_int_equal(check_csv(&s, "demo_seeds.csv"), 2);
+    close_scene(&s);
+}
+
+static void stale_results_are_shown_apart(void **state) {
+    (void)state;
+    struct scene s = {0};
+    open_scene(&s, "a");
+    size_t a = folder_cell(&s.folder, "a", "a", "", NULL);
+    size_t b = folder_cell(&s.folder, "b", "b", "kernel=flash", NULL);
+    folder_fact(
+            folder_attempt(&s.folder, b, STATUS_OK, 777, MIB), "worker_build", "old");
+    folder_attempt(&s.folder, a, STATUS_OK, 100, MIB);
+    report(&s);
+    assert_says(&s, "demo_report.md", "1 of the results is stale and left out below");
+    assert_says(&s, "demo_report.md", "| `b` | worker build | 777 |");
+    assert_says(&s, "demo_comparison.csv", ",ok (stale),");
+    assert_silent(&s, "demo_comparison.csv", "777");
+    close_scene(&s);
+}
+
+static void hundreds_of_cells_stay_readable(void **state) {
+    (void)state;
+    struct scene s = {0};
+    open_scene(&s, "n/lr=1");
+    for (int i = 1; i <= 300; i++) {
+        char id[32], settings[32];
+        snprintf(id, sizeof id, "n/lr=%d", i);
+        snprintf(settings, sizeof settings, "seed=%d", i);
+        size_t at = folder_cell(&s.folder, "n", id, settings, NULL);
+        folder_attempt(&s.folder, at, i % 3 ? STATUS_OK : STATUS_TIMEOUT, 100 + i, MIB);
+    }
+    report(&s);
+    assert_int_equal(check_csv(&s, "demo_results.csv"), 300);
+    assert_int_equal(check_csv(&s, "demo_not_ok.csv"), 100);
+    char *page = read_file(&s, "demo_report.md");
+    assert_true(strlen(page) < 60000);
+    assert_non_null(strstr(page, "all 300 are in `demo_comparison.csv`"));
+    free(page);
+    close_scene(&s);
+}
+
+static void add_events(const struct scene *s, size_t cell, const char *events) {
+    const struct cell *c = s->folder.results.plan.cells.items + cell;
+    struct text path = {0};
+    struct text err = {0};
+    results_cell_folder(s->path, c->id, c->hash, &path);
+    text_add(&path, "/attempt-1");
+    assert_done(file_make_folders(text_get(&path), &err), &err);
+    text_add(&path, "/rank0.jsonl");
+    assert_done(file_write_quick(text_get(&path), events, strlen(events), &err), &err);
+    text_finish(&path);
+}
+
+static void steps_come_from_events_and_garbage_is_passed_over(void **state) {
+    (void)state;
+    struct scene s = {0};
+    open_scene(&s, "");
+    size_t a = folder_cell(&s.folder, "a", "a", "", NULL);
+    folder_attempt(&s.folder, a, STATUS_OK, 100, MIB);
+    add_events(&s, a,
+            "{\"event\":\"phase\",\"t_ms\":1,\"name\":\"measure\"}\n"
+            "{\"event\":\"step\",\"t_ms\":2,\"step\":1,\"loss\":0,\"accuracy\":0.5,"
+            "\"lr\":0.001}\n"
+            "garbage \"step\" \xff\n"
+            "{\"event\":\"step\",\"t_ms\":3,\"step\":2,\"loss\":null}\n"
+            "{\"event\":\"step\",\"t_ms\":4,\"st");
+    report(&s);
+    char *text = read_file(&s, "demo_steps.csv");
+    struct text expected = {0};
+    const char *hash = s.folder.results.plan.cells.items[a].hash;
+    text_add(&expected, "cell,hash,attempt,step,loss,perplexity,accuracy,lr\n");
+    text_addf(&expected, "a,%s,1,1,0,1,0.5,0.001\na,%s,1,2,,,,\n", hash, hash);
+    assert_string_equal(text, text_get(&expected));
+    text_finish(&expected);
+    free(text);
+    close_scene(&s);
+}
+
+static void tables_of_an_earlier_report_do_not_linger(void **state) {
+    (void)state;
+    struct scene s = {0};
+    open_scene(&s, "");
+    folder_cell(&s.folder, "a", "a", "", NULL);
+    struct text path = {0};
+    struct text err = {0};
+    text_addf(&path, "%s/demo_by_batch.csv", s.path);
+    assert_done(file_write_quick(text_get(&path), "old\n", 4, &err), &err);
+    text_clear(&path);
+    text_addf(&path, "%s/mine.csv", s.path);
+    assert_done(file_write_quick(text_get(&path), "mine\n", 5, &err), &err);
+    text_finish(&path);
+    report(&s);
+    assert_false(exists(&s, "demo_by_batch.csv"));
+    assert_true(exists(&s, "mine.csv"));
+    close_scene(&s);
+}
+
+static void a_file_that_cannot_be_written_is_one_sentence(void **state) {
+    (void)state;
+    struct scene s = {0};
+    open_scene(&s, "");
+    folder_cell(&s.folder, "a", "a", "", NULL);
+    report(&s);
+    // A folder where a file should go fails for root as well.
+    struct text path = {0};
+    struct text err = {0};
+    text_addf(&path, "%s/demo_report.md", s.path);
+    assert_int_equal(unlink(text_get(&path)), 0);
+    text_add(&path, "/x");
+    assert_done(file_make_folders(text_get(&path), &err), &err);
+    assert_false(report_write(s.path, NULL, &err));
+    assert_non_null(strstr(text_get(&err), "cannot write '"));
+    assert_non_null(strstr(text_get(&err), "demo_report.md'"));
+    text_finish(&err);
+    text_finish(&path);
+    close_scene(&s);
+}
+
+static void the_comparison_is_printed_where_asked(void **state) {
+    (void)state;
+    struct scene s = {0};
+    open_scene(&s, "a");
+    size_t a = folder_cell(&s.folder, "a", "a", "batch=4", NULL);
+    size_t b = folder_cell(&s.folder, "b", "b", "batch=4 kernel=flash", NULL);
+    folder_attempt(&s.folder, a, STATUS_OK, 1000, 4 * MIB);
+    folder_attempt(&s.folder, b, STATUS_OK, 1500, 3 * MIB);
+    report(&s);
+    char *printed = NULL;
+    size_t size = 0;
+    FILE *out = open_memstream(&printed, &size);
+    struct text err = {0};
+    assert_done(report_write(s.path, out, &err), &err);
+    fclose(out);
+    assert_string_equal(printed, "technique  batch  peak memory  tokens/s  speed-up\n"
+                                 "a              4     4.00 MiB     1.00k     1.00×\n"
+                                 "b              4     3.00 MiB     1.50k     1.50×\n");
+    free(printed);
+    close_scene(&s);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+            cmocka_unit_test(smoke_matrix_gives_the_golden_report),
+            cmocka_unit_test(writing_twice_gives_the_same_bytes),
+            cmocka_unit_test(every_column_is_documented),
+            cmocka_unit_test(results_begin_with_identity_parameters_metrics),
+            cmocka_unit_test(names_that_need_escapes_break_nothing),
+            cmocka_unit_test(torn_records_are_named_and_the_rest_reported),
+            cmocka_unit_test(a_folder_without_a_plan_is_one_sentence),
+            cmocka_unit_test(no_cell_run_yet_is_a_report_too),
+            cmocka_unit_test(one_cell_is_not_ranked_against_itself),
+            cmocka_unit_test(differences_within_noise_are_called_so),
+            cmocka_unit_test(different_work_is_never_ranked),
+            cmocka_unit_test(zipped_parameters_are_one_choice),
+            cmocka_unit_test(seeds_are_averaged_not_ranked),
+            cmocka_unit_test(stale_results_are_shown_apart),
+            cmocka_unit_test(hundreds_of_cells_stay_readable),
+            cmocka_unit_test(steps_come_from_events_and_garbage_is_passed_over),
+            cmocka_unit_test(tables_of_an_earlier_report_do_not_linger),
+            cmocka_unit_test(a_file_that_cannot_be_written_is_one_sentence),
+            cmocka_unit_test(the_comparison_is_printed_where_asked),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
