@@ -34,7 +34,9 @@ static bool parse_set(const char *word, struct setting *out, struct text *err) {
     char name[64];
     size_t size = equals ? (size_t)(equals - word) : 0;
     if (!size || size >= sizeof name) {
-        return text_fail(err, "--set: found '%.60s', expected parameter=value", word);
+        text_add(err, "--set: found ");
+        text_add_quoted(err, word);
+        return text_fail(err, ", expected parameter=value");
     }
     memcpy(name, word, size);
     name[size] = '\0';
@@ -112,7 +114,9 @@ static bool check_tag(struct cells *c, const char *tag, struct text *err) {
         }
         offer_tags(&n, tags, &c->arena);
     }
-    text_fail(err, "--tags: found '%.60s', expected a tag that an experiment has", tag);
+    text_add(err, "--tags: found ");
+    text_add_quoted(err, tag);
+    text_add(err, ", expected a tag that an experiment has");
     add_nearest(&n, err);
     return false;
 }
@@ -139,8 +143,9 @@ static bool unknown_name(
             nearest_offer(&n, c->items[i].id);
         }
     }
-    text_fail(err, "%s: found '%.60s', expected an experiment, cell id, hash or glob",
-            option, word);
+    text_addf(err, "%s: found ", option);
+    text_add_quoted(err, word);
+    text_add(err, ", expected an experiment, cell id, hash or glob");
     add_nearest(&n, err);
     return false;
 }

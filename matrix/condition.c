@@ -59,8 +59,9 @@ bool condition_parse_named(struct condition *c, const char *text, struct text *e
     size_t size = strcspn(text, "!=<>");
     char name[64];
     if (!text[size] || size >= sizeof name) {
-        return text_fail(
-                err, "found '%.60s', expected a comparison such as batch>=16", text);
+        text_add(err, "found ");
+        text_add_quoted(err, text);
+        return text_fail(err, ", expected a comparison such as batch>=16");
     }
     memcpy(name, text, size);
     name[size] = '\0';
@@ -72,8 +73,9 @@ bool condition_parse_named(struct condition *c, const char *text, struct text *e
                 nearest ? "'?" : "");
     }
     if (text[size] == '!' && text[size + 1] != '=') {
-        return text_fail(
-                err, "found '%.60s', expected a comparison such as batch>=16", text);
+        text_add(err, "found ");
+        text_add_quoted(err, text);
+        return text_fail(err, ", expected a comparison such as batch>=16");
     }
     return condition_parse(c, which, text + size, err);
 }

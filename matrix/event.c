@@ -95,9 +95,9 @@ static bool check_fields(const struct event *e, struct text *err) {
     if (e->kind == EVENT_ERROR &&
             (!status_parse(event_text(e, "kind", ""), &status) || status == STATUS_OK ||
                     status >= STATUS_EXCLUDED)) {
-        return text_fail(err,
-                "found error kind '%.40s', expected a status of an attempt",
-                event_text(e, "kind", ""));
+        text_add(err, "found error kind ");
+        text_add_quoted(err, event_text(e, "kind", ""));
+        return text_fail(err, ", expected a status of an attempt");
     }
     return e->kind != EVENT_RESULT || check_result(e->body, err);
 }

@@ -404,7 +404,8 @@ static bool check_baseline(struct builder *b, size_t first) {
     }
     struct text sentence = {0};
     const char *likely = count ? NULL : nearest_likely(&n);
-    text_addf(&sentence, "found baseline '%.60s'", baseline);
+    text_add(&sentence, "found baseline ");
+    text_add_quoted(&sentence, baseline);
     if (count) {
         text_addf(&sentence, " with %zu cells", count);
     }

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <math.h>
 #include <openssl/sha.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -12,24 +13,29 @@
 
 #define LONGEST_TEXT 1024
 
-void params_init(struct params *p) {
+static pthread_once_t once = PTHREAD_ONCE_INIT;
+static struct params defaults;
+
+static void make_defaults(void) {
     for (int i = 0; i < PARAM_COUNT; i++) {
-        p->values[i] = axes_get((enum param)i)->fallback;
+        defaults.values[i] = axes_get((enum param)i)->fallback;
         if (axes_get((enum param)i)->type == AXIS_TEXT) {
-            p->values[i].text = axes_intern(p->values[i].text);
+            defaults.values[i].text = axes_intern(defaults.values[i].text);
         }
     }
+}
+
+void params_init(struct params *p) {
+    pthread_once(&once, make_defaults);
+    *p = defaults;
 }
 
 /* "found precision 'bf61', expected fp32, …", and the nearest choice where one is. */
 static bool refuse(
         enum param which, const char *found, const char *nearest, struct text *err) {
-    struct text shown = {0};
-    size_t size = strlen(found);
-    text_add_utf8(&shown, found, size < 60 ? size : 60);
-    text_addf(err, "found %s '%s%s', expected ", axes_get(which)->name,
-            text_get(&shown), size < 60 ? "" : "…");
-    text_finish(&shown);
+    text_addf(err, "found %s ", axes_get(which)->name);
+    text_add_quoted(err, found);
+    text_add(err, ", expected ");
     axes_expected(which, err);
     if (nearest) {
         text_addf(err, "; did you mean '%s'?", nearest);
@@ -394,6 +400,20 @@ static int by_name(const void *a, const void *b) {
             axes_get(*(const enum param *)b)->name);
 }
 
+/* The shown value of a hashed parameter as JSON. */
+static void add_json_value(struct text *out, const struct params *p, enum param which) {
+    enum axis_type type = axes_get(which)->type;
+    if (type == AXIS_CHOICE) {
+        add_json_string(out, params_choice(p, which));
+    } else if (type == AXIS_TEXT && which != PARAM_ENV) {
+        add_json_string(out, params_text(p, which));
+    } else if (which == PARAM_BATCH && p->values[which].integer == -1) {
+        add_json_string(out, "max");
+    } else {
+        params_show(p, which, out);
+    }
+}
+
 void params_hash(const struct params *p, char out[13]) {
     enum param order[PARAM_COUNT];
     int count = 0;
@@ -407,19 +427,10 @@ void params_hash(const struct params *p, char out[13]) {
     struct text canonical = {0};
     text_add(&canonical, "{");
     for (int i = 0; i < count; i++) {
-        enum param which = order[i];
-        text_addf(&canonical, "%s\"%s\":", i ? "," : "", axes_get(which)->name);
-        enum axis_type type = axes_get(which)->type;
-        struct text shown = {0};
-        params_show(p, which, &shown);
-        bool is_max = which == PARAM_BATCH && p->values[which].integer == -1;
-        if (type == AXIS_CHOICE || is_max ||
-                (type == AXIS_TEXT && which != PARAM_ENV)) {
-            add_json_string(&canonical, text_get(&shown));
-        } else {
-            text_add(&canonical, text_get(&shown));
-        }
-        text_finish(&shown);
+        text_add(&canonical, i ? ",\"" : "\"");
+        text_add(&canonical, axes_get(order[i])->name);
+        text_add(&canonical, "\":");
+        add_json_value(&canonical, p, order[i]);
     }
     text_add(&canonical, "}");
     unsigned char digest[SHA256_DIGEST_LENGTH];

@@ -1,5 +1,6 @@
 #include "matrix/text.h"
 
+#include <float.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -80,8 +81,11 @@ void text_add(struct text *t, const char *s) {
 void text_vaddf(struct text *t, const char *format, va_list args) {
     va_list again;
     va_copy(again, args);
-    int length = vsnprintf(NULL, 0, format, args);
-    if (length >= 0) {
+    char little[256]; // most of what is added fits, and needs no second pass
+    int length = vsnprintf(little, sizeof little, format, args);
+    if (length >= 0 && (size_t)length < sizeof little) {
+        text_add_bytes(t, little, (size_t)length);
+    } else if (length >= 0) {
         reserve(t, (size_t)length);
         vsnprintf(t->data + t->size, (size_t)length + 1, format, again);
         t->size += (size_t)length;
@@ -102,7 +106,10 @@ void text_add_real(struct text *t, double x) {
         return;
     }
     char digits[40];
-    for (int precision = 1; precision <= 17; precision++) {
+    // A decimal of up to 15 digits that reads back as x is what %.15g prints, unless x
+    // is so small that it has fewer digits itself.
+    for (int precision = x > -DBL_MIN && x < DBL_MIN ? 1 : 15; precision <= 17;
+            precision++) {
         snprintf(digits, sizeof digits, "%.*g", precision, x);
         if (strtod(digits, NULL) == x) {
             break;
@@ -155,6 +162,21 @@ void text_add_utf8(struct text *t, const char *bytes, size_t size) {
         bytes += length;
         size -= length;
     }
+}
+
+void text_add_quoted(struct text *t, const char *s) {
+    size_t size = strlen(s), taken = 0;
+    text_add(t, "'");
+    while (taken < size && taken < 60) {
+        size_t length = text_utf8_length(s + taken, size - taken);
+        if (length == 1 && ((unsigned char)s[taken] < 0x20 || s[taken] == 0x7f)) {
+            text_add(t, "?");
+        } else {
+            text_add_utf8(t, s + taken, length ? length : 1);
+        }
+        taken += length ? length : 1;
+    }
+    text_add(t, taken < size ? "…'" : "'");
 }
 
 bool text_fail(struct text *err, const char *format, ...) {

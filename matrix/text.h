@@ -43,6 +43,12 @@ void text_add_real(struct text *t, double x);
 /* Add `size` bytes; what is not UTF-8, and NUL, becomes U+FFFD. */
 void text_add_utf8(struct text *t, const char *bytes, size_t size);
 
+/*
+ * Add what somebody wrote so that it may stand in a sentence: quoted, on one line, its
+ * first 60 bytes or so, with "…" where that is not all.
+ */
+void text_add_quoted(struct text *t, const char *s);
+
 /* The length of the UTF-8 sequence at `bytes` (1 to 4), 0 where there is none. */
 size_t text_utf8_length(const char *bytes, size_t size);
 

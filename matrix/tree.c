@@ -99,8 +99,9 @@ static const struct tree_node *resolve_alias(struct composer *c) {
         nearest_offer(&n, c->anchors[i].name);
     }
     struct text sentence = {0};
-    text_addf(&sentence,
-            "found alias '%.60s', expected an anchor that stands before it", name);
+    text_add(&sentence, "found alias ");
+    text_add_quoted(&sentence, name);
+    text_add(&sentence, ", expected an anchor that stands before it");
     if (nearest_likely(&n)) {
         text_addf(&sentence, "; did you mean '%s'?", nearest_likely(&n));
     }
@@ -239,10 +240,13 @@ static const struct tree_node *compose_key(
     const struct tree_node *key = compose(c, TREE_MAX_DEPTH);
     const struct tree_pair *first = key ? find_pair(pairs, count, key->text) : NULL;
     if (first) {
-        text_fail(c->err,
-                "%s:%d:%d: found key '%.60s' again (first on line %d), expected each "
-                "key once",
-                c->name, key->line, key->column, key->text, first->key->line);
+        struct text sentence = {0};
+        text_add(&sentence, "found key ");
+        text_add_quoted(&sentence, key->text);
+        text_addf(&sentence, " again (first on line %d), expected each key once",
+                first->key->line);
+        fail_node(c, key, text_get(&sentence));
+        text_finish(&sentence);
         return NULL;
     }
     return key;
@@ -384,16 +388,7 @@ void tree_finish(struct tree *t) {
 
 void tree_describe(const struct tree_node *node, struct text *out) {
     if (node->kind == TREE_TEXT && (*node->text || node->quoted)) {
-        size_t size = strlen(node->text);
-        struct text shown = {0};
-        text_add_utf8(&shown, node->text, size < 60 ? size : 60);
-        for (size_t i = 0; i < shown.size; i++) {
-            if ((unsigned char)shown.data[i] < 0x20) {
-                shown.data[i] = ' ';
-            }
-        }
-        text_addf(out, "'%s%s'", text_get(&shown), size < 60 ? "" : "…");
-        text_finish(&shown);
+        text_add_quoted(out, node->text);
     } else {
         text_add(out, node->kind == TREE_TEXT   ? "nothing"
                       : node->kind == TREE_LIST ? "a list"

@@ -166,7 +166,7 @@ static void values_that_are_none_are_refused_in_a_sentence(void **state) {
                     "found tokenizer '256', expected bytes, a vocabulary size from 257 "
                     "to 1000000, or a path ending in .json"},
             {PARAM_DATA, "a\nb",
-                    "found data 'a\nb', expected 1 to 1024 printable characters"},
+                    "found data 'a?b', expected 1 to 1024 printable characters"},
             {PARAM_DATA, "\xff",
                     "found data '\xef\xbf\xbd', expected 1 to 1024 printable "
                     "characters"},

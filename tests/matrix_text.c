@@ -90,6 +90,25 @@ static void bytes_that_are_not_utf8_are_replaced(void **state) {
     text_finish(&t);
 }
 
+static void quoted_words_fit_into_a_sentence(void **state) {
+    (void)state;
+    static const struct {
+        const char *word, *quoted;
+    } rows[] = {{"", "''"}, {"lr", "'lr'"}, {"a\nb\t", "'a?b?'"},
+            {"\xff", "'\xef\xbf\xbd'"},
+            {"123456789 123456789 123456789 123456789 123456789 123456789 ",
+                    "'123456789 123456789 123456789 123456789 123456789 123456789 '"},
+            {"123456789 123456789 123456789 123456789 123456789 123456789\xc3\xa4x",
+                    "'123456789 123456789 123456789 123456789 123456789 "
+                    "123456789\xc3\xa4…'"}};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct text t = {0};
+        text_add_quoted(&t, rows[i].word);
+        assert_string_equal(text_get(&t), rows[i].quoted);
+        text_finish(&t);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
             cmocka_unit_test(empty_text_reads_as_empty_string),
@@ -98,6 +117,7 @@ int main(void) {
             cmocka_unit_test(taking_hands_over),
             cmocka_unit_test(reals_are_as_short_as_they_may_be),
             cmocka_unit_test(bytes_that_are_not_utf8_are_replaced),
+            cmocka_unit_test(quoted_words_fit_into_a_sentence),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
