@@ -107,7 +107,7 @@ bool spec_write(const char *path, const struct spec *s, struct text *err) {
     char *bytes = json_dumps(root, JSON_INDENT(1));
     struct text whole = {0};
     text_addf(&whole, "%s\n", bytes);
-    bool ok = file_write(path, whole.data, whole.size, err);
+    bool ok = file_write_quick(path, whole.data, whole.size, err);
     text_finish(&whole);
     free(bytes);
     json_decref(root);

@@ -36,7 +36,7 @@ bool spec_read(const char *path, struct spec *s, struct text *err);
 bool spec_parse(const char *name, const char *bytes, size_t size, struct spec *s,
         struct text *err);
 
-/* Whole or absent, durable: file_write(). */
+/* Whole or absent, not durable: a spec says nothing that the matrix would not. */
 bool spec_write(const char *path, const struct spec *s, struct text *err);
 
 /* The object that spec_write() writes; new reference. For a worker's planner. */

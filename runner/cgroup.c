@@ -141,13 +141,13 @@ char *cgroup_leaf(const char *nonce) {
 }
 
 bool cgroup_create(struct cgroup *c, const char *path, int64_t memory_bytes) {
-    *c = (struct cgroup){.procs_fd = -1};
+    *c = (struct cgroup){.folder_fd = -1};
     if (!path || mkdir(path, 0755)) {
         return false;
     }
     c->path = text_copy(path);
-    c->procs_fd = open_below(c->path, "cgroup.procs", O_WRONLY);
-    if (c->procs_fd < 0) {
+    c->folder_fd = open(c->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (c->folder_fd < 0) {
         cgroup_destroy(c);
         return false;
     }
@@ -193,12 +193,12 @@ void cgroup_destroy_path(const char *path) {
 }
 
 void cgroup_destroy(struct cgroup *c) {
-    if (c->procs_fd >= 0) {
-        close(c->procs_fd);
+    if (c->folder_fd >= 0) {
+        close(c->folder_fd);
     }
     if (c->path) {
         cgroup_destroy_path(c->path);
     }
     free(c->path);
-    *c = (struct cgroup){.procs_fd = -1};
+    *c = (struct cgroup){.folder_fd = -1};
 }

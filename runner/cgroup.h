@@ -12,7 +12,7 @@
 
 struct cgroup {
     char *path;        /* of the leaf; NULL where there is none */
-    int procs_fd;      /* its cgroup.procs, for children to join; -1 where none */
+    int folder_fd;     /* it, for children to start in; -1 where none */
     bool memory_limit; /* memory.max holds the limit that was asked for */
 };
 

@@ -2,7 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <poll.h>
+#include <linux/sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -73,8 +73,32 @@ static bool limit_data(int64_t bytes) {
     return setrlimit(RLIMIT_DATA, &limit) == 0;
 }
 
+static bool join_cgroup(int folder_fd) {
+    int fd = openat(folder_fd, "cgroup.procs", O_WRONLY | O_CLOEXEC);
+    return fd >= 0 && write(fd, "0", 1) == 1;
+}
+
+/*
+ * Fork, straight into the cgroup where the kernel can (5.7): moving a process there
+ * afterwards waits for a grace period of the whole machine, some 10 ms.
+ */
+static pid_t fork_into(int cgroup_fd, bool *joined) {
+    *joined = false;
+    if (cgroup_fd >= 0) {
+        struct clone_args args = {.flags = CLONE_INTO_CGROUP,
+                .exit_signal = SIGCHLD,
+                .cgroup = (uint64_t)cgroup_fd};
+        pid_t pid = (pid_t)syscall(SYS_clone3, &args, sizeof args);
+        *joined = pid >= 0;
+        if (pid >= 0) {
+            return pid;
+        }
+    }
+    return fork();
+}
+
 static _Noreturn void become(
-        const struct child_spec *spec, int report_fd, pid_t parent) {
+        const struct child_spec *spec, int report_fd, pid_t parent, bool join) {
     // The three standard places are about to be overwritten: move the pipe off them.
     int fd = fcntl(report_fd, F_DUPFD_CLOEXEC, 10);
     if (fd < 0) {
@@ -90,7 +114,7 @@ static _Noreturn void become(
     if (setsid() < 0) {
         give_up(fd, "start a session");
     }
-    if (spec->cgroup_fd >= 0 && write(spec->cgroup_fd, "0", 1) != 1) {
+    if (join && !join_cgroup(spec->cgroup_fd)) {
         give_up(fd, "join the cgroup");
     }
     if (!place(spec->stdin_fd, STDIN_FILENO) ||
@@ -122,9 +146,10 @@ bool child_start(struct child *c, const struct child_spec *spec, struct text *er
         return text_fail(err, "cannot start '%s': %s", spec->argv[0], strerror(errno));
     }
     pid_t parent = getpid();
-    pid_t pid = fork();
+    bool joined;
+    pid_t pid = fork_into(spec->cgroup_fd, &joined);
     if (pid == 0) {
-        become(spec, report[1], parent);
+        become(spec, report[1], parent, spec->cgroup_fd >= 0 && !joined);
     }
     int fork_error = errno;
     close(report[1]);

@@ -23,7 +23,7 @@ struct child_spec {
     int stdin_fd, stdout_fd, stderr_fd; /* -1: /dev/null; kept by the caller */
     int keep_fds[CHILD_KEEP_MAX]; /* stay open under the same number; the caller's */
     int keep_count;
-    int cgroup_fd;            /* an open cgroup.procs to join, or -1 */
+    int cgroup_fd;            /* an open cgroup2 folder to start in, or -1 */
     int64_t data_limit_bytes; /* RLIMIT_DATA; 0: as the parent's */
 };
 

@@ -31,8 +31,9 @@ struct rank {
     int64_t heard_ms;      /* CLOCK_MONOTONIC of its last event, or of its start */
     int64_t first_step_ms; /* of its first completed step; -1 before */
     bool hello, stepping;
-    char *phase;                                  /* owned; NULL before the first */
-    int64_t last_step;                            /* -1 before the first */
+    bool waiting;      /* it says that it waits for another rank */
+    char *phase;       /* owned; NULL before the first */
+    int64_t last_step; /* -1 before the first */
     json_t *hello_body, *facts, *result, *memory; /* owned; NULL until seen */
 
     bool has_error; /* an `error` event came: the first one counts */

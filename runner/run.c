@@ -9,14 +9,12 @@
 #include <unistd.h>
 
 #include "matrix/record.h"
-#include "matrix/spec.h"
 #include "reports/report.h"
 #include "runner/clocks.h"
 #include "runner/family.h"
 #include "runner/launch.h"
 #include "runner/machine.h"
 #include "runner/matrices.h"
-#include "runner/outcome.h"
 #include "runner/pool.h"
 #include "runner/progress.h"
 #include "runner/queue.h"
@@ -103,22 +101,16 @@ static void conclude(
     queue_done(item);
 }
 
-/* Claim an attempt only to record why it cannot be made. */
+/* Record why a claimed attempt cannot be made. */
 static void record_plainly(struct run *r, struct queue_cell *item, enum status status,
         const char *folder, const char *sentence, struct text *err) {
-    struct spec spec = {0};
-    struct text path = {0};
-    text_addf(&path, "%s/spec.json", folder);
-    if (spec_read(text_get(&path), &spec, err) &&
-            outcome_write_plain(folder, &spec, &r->machine, status, sentence,
-                    machine_unix_ms(), err)) {
+    if (store_record_plainly(&r->store, folder, item->cell, item->has.last_number,
+                status, sentence, err)) {
         conclude(r, item, folder, err);
     } else {
         r->broken = true;
         queue_done(item);
     }
-    spec_finish(&spec);
-    text_finish(&path);
 }
 
 static void leave_alone(struct run *r, struct queue_cell *item) {
@@ -243,7 +235,7 @@ static void finish_one(struct run *r, struct active *a, struct text *err) {
     if (!clean) {
         sweep_strays(r);
     }
-    if (store_settle(&r->store, text_get(&a->folder),
+    if (store_settle(&r->store, text_get(&a->folder), item->cell, item->has.last_number,
                 clean ? "the supervisor left no record" : text_get(&why), &worse)) {
         conclude(r, item, text_get(&a->folder), err);
     } else {

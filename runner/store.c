@@ -120,21 +120,40 @@ static void sweep(const struct machine *m, const struct owner *o) {
     }
 }
 
-static bool record_lost(const struct store *s, const char *folder, const char *sentence,
-        int64_t started_unix_ms, struct text *err) {
-    struct spec spec = {0};
-    struct text path = {0};
+/* The spec as claimed; after a power failure it may be gone, the cell is not. */
+static void spec_of(
+        const char *folder, const struct cell *cell, int number, struct spec *out) {
+    struct text path = {0}, ignored = {0};
     text_addf(&path, "%s/spec.json", folder);
-    bool ok = spec_read(text_get(&path), &spec, err) &&
-              outcome_write_plain(folder, &spec, s->machine, STATUS_LOST, sentence,
-                      started_unix_ms, err);
-    spec_finish(&spec);
+    if (!spec_read(text_get(&path), out, &ignored)) {
+        out->matrix = text_copy(cell->matrix);
+        out->cell = text_copy(cell->id);
+        memcpy(out->hash, cell->hash, sizeof out->hash);
+        out->attempt = number;
+        out->expect = cell->expect;
+        out->worker = text_allocate_zeroed(1, sizeof *out->worker);
+        out->params = cell->params;
+    }
     text_finish(&path);
+    text_finish(&ignored);
+}
+
+bool store_record_plainly(const struct store *s, const char *folder,
+        const struct cell *cell, int number, enum status status, const char *sentence,
+        struct text *err) {
+    struct spec spec = {0};
+    struct owner o = {0};
+    read_owner(folder, &o);
+    spec_of(folder, cell, number, &spec);
+    bool ok = outcome_write_plain(
+            folder, &spec, s->machine, status, sentence, o.started_unix_ms, err);
+    spec_finish(&spec);
+    owner_finish(&o);
     return ok;
 }
 
-bool store_settle(const struct store *s, const char *folder, const char *sentence,
-        struct text *err) {
+bool store_settle(const struct store *s, const char *folder, const struct cell *cell,
+        int number, const char *sentence, struct text *err) {
     struct owner o = {0};
     if (exists(folder, "record.json")) {
         return true;
@@ -142,9 +161,8 @@ bool store_settle(const struct store *s, const char *folder, const char *sentenc
     if (read_owner(folder, &o)) {
         sweep(s->machine, &o);
     }
-    bool ok = record_lost(s, folder, sentence, o.started_unix_ms, err);
     owner_finish(&o);
-    return ok;
+    return store_record_plainly(s, folder, cell, number, STATUS_LOST, sentence, err);
 }
 
 /* ---- looking ---- */
@@ -156,8 +174,9 @@ static int attempt_number(const char *name) {
 }
 
 /* An attempt without a record: alive, or dead and then recorded as lost. */
-static bool take_unrecorded(const struct store *s, const char *folder, bool repair,
-        struct store_cell *out, struct text *err) {
+static bool take_unrecorded(const struct store *s, const char *folder,
+        const struct cell *cell, bool repair, struct store_cell *out,
+        struct text *err) {
     struct owner o = {0};
     bool ok = true;
     enum life life = read_owner(folder, &o) ? life_of(s->machine, &o) : LIFE_DEAD;
@@ -168,10 +187,9 @@ static bool take_unrecorded(const struct store *s, const char *folder, bool repa
     }
     if (life != LIFE_DEAD) {
         out->live = out->live || life == LIFE_ALIVE || repair;
-    } else if (repair && !exists(folder, "record.json")) {
-        sweep(s->machine, &o);
-        ok = record_lost(s, folder, "runner and supervisor died while this attempt ran",
-                o.started_unix_ms, err);
+    } else if (repair) {
+        ok = store_settle(s, folder, cell, out->last_number,
+                "runner and supervisor died while this attempt ran", err);
     }
     owner_finish(&o);
     return ok;
@@ -250,7 +268,7 @@ bool store_look(const struct store *s, const char *matrix_folder,
         text_clear(&path);
         text_addf(&path, "%s/%s", text_get(&folder), names[i]);
         if (!exists(text_get(&path), "record.json")) {
-            ok = take_unrecorded(s, text_get(&path), repair, out, err);
+            ok = take_unrecorded(s, text_get(&path), cell, repair, out, err);
         }
         text_add(&path, "/record.json");
         take_record(s, text_get(&path), out, &standing, &last_stands);

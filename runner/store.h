@@ -66,7 +66,15 @@ enum store_claim store_claim(const struct store *s, const char *matrix_folder,
  * killed), sweep what it started and record `lost` with `sentence`. False where that
  * cannot be written.
  */
-bool store_settle(const struct store *s, const char *folder, const char *sentence,
+bool store_settle(const struct store *s, const char *folder, const struct cell *cell,
+        int number, const char *sentence, struct text *err);
+
+/*
+ * Write the record of a claimed attempt for which nothing was started, or of which
+ * nothing is known but its end.
+ */
+bool store_record_plainly(const struct store *s, const char *folder,
+        const struct cell *cell, int number, enum status status, const char *sentence,
         struct text *err);
 
 /* Take the words of --retry, which are known to be statuses or "all". */

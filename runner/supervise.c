@@ -196,7 +196,7 @@ static bool start_rank(struct supervisor *s, struct rank *r, struct text *err) {
                 .stderr_fd = err_fd,
                 .keep_fds = {r->write_fd, s->shm_fd},
                 .keep_count = s->shm_fd >= 0 ? 2 : 1,
-                .cgroup_fd = s->cgroup.procs_fd,
+                .cgroup_fd = s->cgroup.folder_fd,
                 .data_limit_bytes = s->memory_limit,
         };
         ok = child_start(&r->child, &c, err);
@@ -322,7 +322,6 @@ static void check_clocks(struct supervisor *s) {
     if (s->stopping) {
         return;
     }
-    // The rank that has been silent longest is the one to name.
     struct rank *worst = NULL;
     enum clocks_strike strike = CLOCKS_NONE;
     for (int i = 0; i < s->count; i++) {
@@ -330,9 +329,9 @@ static void check_clocks(struct supervisor *s) {
         enum clocks_strike one =
                 r->ended ? CLOCKS_NONE
                          : clocks_check(&s->clocks, r->stepping, r->heard_ms, now);
-        if (one != CLOCKS_NONE && (!worst || r->last_step < worst->last_step ||
-                                          (r->last_step == worst->last_step &&
-                                                  r->heard_ms < worst->heard_ms))) {
+        if (one != CLOCKS_NONE && (!worst || worst->waiting > r->waiting ||
+                                          (worst->waiting == r->waiting &&
+                                                  r->last_step < worst->last_step))) {
             worst = r;
             strike = one;
         }
@@ -504,7 +503,7 @@ bool supervise_run(const char *folder, struct text *err) {
             .timer_fd = -1,
             .parent_fd = -1,
             .shm_fd = -1,
-            .cgroup = {.procs_fd = -1},
+            .cgroup = {.folder_fd = -1},
             .kill_at_ms = CLOCKS_NEVER};
     struct text path = {0};
     path_of(&s, "spec.json", &path);

@@ -2,6 +2,7 @@
 
 #include <inttypes.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -97,10 +98,38 @@ static void judge_rank(const struct rank *r, bool oom_killed, struct verdict *ou
     say(out, &t);
 }
 
+/*
+ * Whether a silent rank stands out. Ranks wait for each other: where another is as far
+ * and as silent, and did not say that it waits, which of them hangs cannot be told from
+ * outside, and none is named.
+ */
+static bool stands_out(const struct verdict_input *in) {
+    const struct rank *worst = &in->ranks[in->strike_rank];
+    if (worst->waiting) {
+        return false;
+    }
+    int64_t limit_ms = in->strike == CLOCKS_START ? in->clocks->start_ms
+                                                  : in->clocks->heartbeat_ms;
+    for (int i = 0; i < in->count; i++) {
+        const struct rank *r = &in->ranks[i];
+        int64_t apart_ms = r->heard_ms - worst->heard_ms;
+        if (r != worst && !r->waiting && !(r->result && r->end.exit_code == 0) &&
+                r->last_step == worst->last_step && apart_ms < limit_ms / 2) {
+            return false;
+        }
+    }
+    return true;
+}
+
 static void judge_strike(const struct verdict_input *in, struct verdict *out) {
     struct text t = {0};
-    out->guilty = in->strike_rank;
     const struct rank *r = &in->ranks[in->strike_rank];
+    char who[48] = "the ranks";
+    out->guilty = -1;
+    if (stands_out(in)) {
+        out->guilty = in->strike_rank;
+        snprintf(who, sizeof who, "rank %d", in->strike_rank);
+    }
     switch (in->strike) {
     case CLOCKS_TIMEOUT:
         out->status = STATUS_TIMEOUT;
@@ -111,16 +140,15 @@ static void judge_strike(const struct verdict_input *in, struct verdict *out) {
         break;
     case CLOCKS_START:
         out->status = STATUS_HANG;
-        text_addf(&t, "rank %d made no step within start_s = %g s (phase %s)",
-                in->strike_rank, (double)in->clocks->start_ms / 1000, where(r));
+        text_addf(&t, "%s made no step within start_s = %g s (phase %s)", who,
+                (double)in->clocks->start_ms / 1000, where(r));
         break;
     default:
         out->status = STATUS_HANG;
         text_addf(&t,
-                "rank %d was silent for heartbeat_s = %g s after step %" PRId64
+                "silence of %s for heartbeat_s = %g s after step %" PRId64
                 " (phase %s)",
-                in->strike_rank, (double)in->clocks->heartbeat_ms / 1000, r->last_step,
-                where(r));
+                who, (double)in->clocks->heartbeat_ms / 1000, r->last_step, where(r));
     }
     say(out, &t);
 }
