@@ -12,8 +12,10 @@
 #include "kernels/tensor.h"
 #include "matrix/text.h"
 
+#define SAFETENSORS_NAME 128 /* bytes of a name, its NUL included */
+
 struct named_tensor {
-    char name[128];
+    char name[SAFETENSORS_NAME];
     struct tensor tensor; /* data in host memory */
 };
 
