@@ -132,7 +132,7 @@ static const struct axis table[PARAM_COUNT] = {
                 INTEGER(20, 0, 1000000000, "batches"),
                 .help = "0: the whole validation split"},
         [PARAM_DATA] = {"data", "data", TEXT("stories"),
-                .help = "stories, or text files, globs or a prepared folder"},
+                .help = "stories[:SIZE[:SEED]], or text files and globs, by commas"},
         [PARAM_TOKENIZER] = {"tokenizer", "data", TEXT("bytes"),
                 .help = "bytes, a vocabulary size (BPE), or a tokenizer.json"},
         [PARAM_SPLIT] = {"split", "data", TEXT("85/10/5"),

@@ -93,7 +93,9 @@ static bool append(struct corpus *c, const char *path, struct kernel_error *why,
         struct text *err) {
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (fd < 0) {
-        return text_fail(err, "cannot open data file '%s': %s", path, strerror(errno));
+        return text_fail(err, "cannot open data file '%s': %s%s", path, strerror(errno),
+                path[0] == '/' ? ""
+                               : "; LM_DATA, the folder it should lie in, is not set");
     }
     bool done = false;
     struct stat status;

@@ -8,10 +8,10 @@ bool evaluate_run(struct attempt *a, const struct evaluate_options *options,
     *out = (struct evaluation){0};
     int64_t batch = options->batch;
     int64_t windows = data_windows(options->data, SPLIT_VALID);
-    int64_t batches = (windows + batch - 1) / batch;
-    if (options->batches > 0 && options->batches < batches) {
-        batches = options->batches;
+    if (options->windows > 0 && options->windows < windows) {
+        windows = options->windows;
     }
+    int64_t batches = (windows + batch - 1) / batch;
     size_t elements = (size_t)(batch * params_integer(&a->spec.params, PARAM_SEQ_LEN));
     int32_t *inputs = text_allocate_zeroed(elements, sizeof *inputs);
     int32_t *targets = text_allocate_zeroed(elements, sizeof *targets);

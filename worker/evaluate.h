@@ -20,7 +20,7 @@ struct evaluate_options {
     struct engine *engine;
     struct comm *comm; /* NULL for one rank */
     int64_t batch;     /* rows of the engine's batch */
-    int64_t batches;   /* at most so many batches; 0: the whole split */
+    int64_t windows;   /* at most so many windows; 0: the whole split */
 };
 
 /*

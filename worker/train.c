@@ -273,11 +273,16 @@ static bool run_step(struct trainer *t, int64_t step, double *ms) {
 
 static bool evaluate(struct trainer *t, struct evaluation *out) {
     struct attempt *a = t->attempt;
+    // A batch means the matrix's number here, so that one rank and several, whose share
+    // of global_batch is smaller, are judged by the same tokens.
+    int64_t global = params_integer(t->params, PARAM_GLOBAL_BATCH);
+    int64_t windows = params_integer(t->params, PARAM_EVAL_BATCHES) *
+                      (global > 0 ? global : t->options.batch);
     struct evaluate_options options = {.data = t->data,
             .engine = t->engine,
             .comm = t->comm,
             .batch = t->options.batch,
-            .batches = params_integer(t->params, PARAM_EVAL_BATCHES)};
+            .windows = windows};
     if (!evaluate_run(a, &options, out)) {
         return false;
     }

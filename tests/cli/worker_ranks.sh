@@ -10,7 +10,7 @@ cp "$folder/events" "$folder/alone"
 for shape in "2 naive" "2 bucketed" "4 bucketed"; do
     read -r world ddp <<<"$shape"
     ranks "$world" "${cell[@]}" global_batch=8 ddp="$ddp" bucket_mb=0.01
-    [ "${statuses[*]}" = "$(yes 0 | head -n "$world" | xargs)" ] ||
+    [[ ${statuses[*]} =~ ^0(\ 0)*$ ]] ||
         not_ok "$shape: exits ${statuses[*]}: $(cat "$folder"/stderr.*)"
     for name in first_loss final_loss val_loss; do
         a=$(field "$folder/alone" result $name)
@@ -32,6 +32,12 @@ steps() { sed -n 's/.*"event":"step".*"loss":\([^,]*\).*/\1/p' "$1"; }
 [ "$(steps "$folder/naive2")" = "$(steps "$folder/bucketed2")" ] ||
     not_ok "naive and bucketed agree to the bit"
 
+run global_batch=8 eval_batches=2
+cp "$folder/events" "$folder/alone"
+ranks 2 ddp=naive global_batch=8 eval_batches=2
+[ "$(field "$folder/alone" result val_tokens)" = 256 ] &&
+    [ "$(field "$folder/events.0" result val_tokens)" = 256 ] ||
+    not_ok "eval_batches means the same tokens, however the batch is shared out"
 ranks 2 ddp=sharded
 grep -q '"kind":"unsupported"' "$folder/events.0" || not_ok "sharded comes later"
 ranks 2 ddp=naive memory_limit=20000

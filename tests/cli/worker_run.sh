@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # A cell by hand: its events in order, its result, and every way it can be refused.
 set -euo pipefail
+unset LM_DATA
 source tests/helpers/worker.sh
 
 run log_every=1
@@ -57,7 +58,11 @@ run lr=1000 grad_clip=0 steps=20
 expect "a run that diverges is invalid" 1 '"event":"error".*"kind":"invalid"'
 run data=nowhere.txt
 expect "missing data is named" 1 \
-    '"kind":"failed","phase":"start".*cannot open data file .nowhere.txt.'
+    '"kind":"failed","phase":"start".*cannot open data file .nowhere.txt.*LM_DATA.*not set'
+mkdir "$folder/texts"
+printf 'a line of text\n%.0s' {1..200} >"$folder/texts/a.txt"
+LM_DATA=$folder/texts run data=a.txt
+expect "LM_DATA is where data lies" 0 '"data":"a.txt, 0.0 MB".*"data_bytes":3000'
 run vocab=100
 expect "a vocabulary under the tokenizer's" 1 'vocab 100 is smaller than the tokenizer.s 256'
 run tokenizer='"4096"'
