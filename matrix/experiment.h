@@ -83,6 +83,15 @@ struct experiment {
 };
 
 struct document;
+struct reader;
+struct tree_node;
+
+/*
+ * Read one item of `experiments` into the zeroed `e`, after the defaults in `r`. False,
+ * with a sentence that has its place, where anything in it is wrong.
+ */
+bool experiment_read(
+        struct reader *r, const struct tree_node *map, struct experiment *e);
 
 /* The experiments of a document, in file order. */
 const struct experiment *experiment_list(const struct document *d, size_t *count);
