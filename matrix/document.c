@@ -185,11 +185,11 @@ bool document_manual(const struct document *d) {
     return d->manual;
 }
 
-const struct experiment *experiment_list(const struct document *d, size_t *count) {
+const struct experiment *document_experiments(const struct document *d, size_t *count) {
     *count = d->count;
     return d->experiments;
 }
 
-struct place experiment_baseline_place(const struct document *d) {
+struct place document_baseline_place(const struct document *d) {
     return d->baseline_place;
 }

@@ -47,7 +47,7 @@ static size_t product(const struct experiment *e) {
 
 size_t expand_count(const struct document *d) {
     size_t experiments, count = 0;
-    const struct experiment *list = experiment_list(d, &experiments);
+    const struct experiment *list = document_experiments(d, &experiments);
     for (size_t i = 0; i < experiments; i++) {
         count = add(count, add(product(&list[i]), list[i].include_count));
     }
@@ -411,7 +411,7 @@ static bool check_baseline(struct builder *b, size_t first) {
     }
     text_addf(&sentence, ", expected an experiment with one cell, or a cell id%s%s%s",
             likely ? "; did you mean '" : "", likely ? likely : "", likely ? "'?" : "");
-    fail_at(b, experiment_baseline_place(b->document), text_get(&sentence));
+    fail_at(b, document_baseline_place(b->document), text_get(&sentence));
     text_finish(&sentence);
     return false;
 }
@@ -419,7 +419,7 @@ static bool check_baseline(struct builder *b, size_t first) {
 bool expand_document(const struct document *d, const struct settings *set,
         struct cells *out, struct text *err) {
     size_t experiments, first = out->count;
-    const struct experiment *list = experiment_list(d, &experiments);
+    const struct experiment *list = document_experiments(d, &experiments);
     struct builder b = {.document = d,
             .set = set,
             .out = out,

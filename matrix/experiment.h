@@ -94,9 +94,9 @@ bool experiment_read(
         struct reader *r, const struct tree_node *map, struct experiment *e);
 
 /* The experiments of a document, in file order. */
-const struct experiment *experiment_list(const struct document *d, size_t *count);
+const struct experiment *document_experiments(const struct document *d, size_t *count);
 
 /* Where the document's baseline stands. */
-struct place experiment_baseline_place(const struct document *d);
+struct place document_baseline_place(const struct document *d);
 
 #endif
