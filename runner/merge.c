@@ -84,11 +84,14 @@ static bool is_envelope(const char *key) {
     return false;
 }
 
-static void add_facts(json_t *body, json_t *provenance) {
+/* Only a result's metrics are no facts: a split's `val_tokens` is one, and not the
+ * metric of that name, which counts those that were evaluated. */
+static void add_facts(json_t *body, bool is_result, json_t *provenance) {
     const char *key;
     json_t *value;
     json_object_foreach(body, key, value) {
-        if (!is_envelope(key) && !metric_find(key) && !json_is_null(value) &&
+        bool is_metric = is_result && metric_find(key);
+        if (!is_envelope(key) && !is_metric && !json_is_null(value) &&
                 !json_object_get(provenance, key)) {
             json_object_set(provenance, key, value);
         }
@@ -104,12 +107,12 @@ void merge_facts(const struct rank *ranks, int count, json_t *provenance) {
         if (build) {
             json_object_set(provenance, "hello_build", build);
         }
-        add_facts(ranks[0].hello_body, provenance);
+        add_facts(ranks[0].hello_body, false, provenance);
     }
     if (ranks[0].facts) {
-        add_facts(ranks[0].facts, provenance);
+        add_facts(ranks[0].facts, false, provenance);
     }
     if (ranks[0].result) {
-        add_facts(ranks[0].result, provenance);
+        add_facts(ranks[0].result, true, provenance);
     }
 }
