@@ -131,7 +131,7 @@ static void add_values(struct page *p, const struct choice *c, const char *name)
         text_clear(&text);
         choice_verdict(v, &text);
         if (!text.size) {
-            text_add(&text, v->pairs ? "" : "no like pair");
+            text_add(&text, v->pairs || !c->pairs ? "" : "no like pair");
         }
         table_put_text(
                 &t, c->pairs && i == c->reference ? "the reference" : text_get(&text));
@@ -170,7 +170,24 @@ static void introduce(struct page *p, const struct choice *c) {
     text_finish(&value);
 }
 
-static bool add_axis(struct page *p, enum param axis, struct text *err) {
+// Worth a table of its own: it tells something, or is short.
+static bool is_shown(const struct page *p, const struct choice *c) {
+    return choice_leader(p->tallies, c->axis) == c->axis &&
+           (c->pairs || c->row_count <= 12);
+}
+
+static void show(struct page *p, const struct choice *c, const struct table *rows,
+        const char *name) {
+    introduce(p, c);
+    if (c->contexts > 1 && c->pairs) {
+        add_values(p, c, name);
+    } else {
+        page_add_table(p, rows, name);
+    }
+}
+
+static bool add_axis(
+        struct page *p, enum param axis, struct text *unjudged, struct text *err) {
     struct choice c;
     choice_init(&c, p->tallies, axis);
     struct table rows = {0};
@@ -178,14 +195,11 @@ static bool add_axis(struct page *p, enum param axis, struct text *err) {
     add_rows(p->tallies, &c, &rows);
     struct text name = {0};
     text_addf(&name, "by_%s", axes_get(axis)->name);
-    if (choice_leader(p->tallies, axis) == axis) {
-        introduce(p, &c);
-        // Every row where they are few enough to take in, else what they come to.
-        if (c.contexts > 1 && (c.pairs || c.row_count > 12)) {
-            add_values(p, &c, text_get(&name));
-        } else {
-            page_add_table(p, &rows, text_get(&name));
-        }
+    if (is_shown(p, &c)) {
+        show(p, &c, &rows, text_get(&name));
+    } else if (choice_leader(p->tallies, axis) == axis) {
+        text_add(unjudged, unjudged->size ? ", " : "");
+        markdown_add_code(unjudged, axes_get(axis)->name);
     }
     bool ok = page_add_csv(p, &rows, text_get(&name), err);
     text_finish(&name);
@@ -200,17 +214,21 @@ bool axis_add(struct page *p, struct text *err) {
         ok += tally_counts(p->tallies->items + i);
     }
     bool any = false;
-    for (int i = 0; ok && i < PARAM_COUNT; i++) {
-        if (!p->tallies->varies.has[i]) {
-            continue;
-        }
-        if (!any) {
-            text_add(&p->markdown, "## By parameter\n\n");
+    bool written = true;
+    struct text unjudged = {0};
+    for (int i = 0; ok && written && i < PARAM_COUNT; i++) {
+        if (p->tallies->varies.has[i]) {
+            text_add(&p->markdown, any ? "" : "## By parameter\n\n");
             any = true;
-        }
-        if (!add_axis(p, (enum param)i, err)) {
-            return false;
+            written = add_axis(p, (enum param)i, &unjudged, err);
         }
     }
-    return true;
+    if (unjudged.size) {
+        text_addf(&p->markdown,
+                "Not judged, because no two cells that ended ok differ in it alone: "
+                "%s.\n\n",
+                text_get(&unjudged));
+    }
+    text_finish(&unjudged);
+    return written;
 }

@@ -47,8 +47,8 @@ bool candidate_ties_memory(const struct candidate *a, const struct candidate *b)
 bool candidate_ties_quality(const struct candidate *a, const struct candidate *b);
 
 /* Below these a difference is called a tie; the report prints them. */
-#define CANDIDATE_MEMORY_TIE 0.001  /* of the peak */
-#define CANDIDATE_QUALITY_TIE 0.005 /* of the perplexity, where one seed ran */
+#define CANDIDATE_MEMORY_TIE 0.001 /* of the peak */
+#define CANDIDATE_QUALITY_TIE 0.01 /* of the perplexity, where one seed ran */
 #define CANDIDATE_HARDLY_SLOWER 0.05
 
 #endif

@@ -9,9 +9,9 @@
 #define MINUS "\xe2\x88\x92"
 #define TIMES "\xc3\x97"
 
-// Digits after the point that leave three significant ones.
+// Digits after the point that leave three significant ones; none for a plain 0.
 static int decimals_for_three(double magnitude) {
-    return magnitude < 9.995 ? 2 : magnitude < 99.95 ? 1 : 0;
+    return magnitude == 0 ? 0 : magnitude < 9.995 ? 2 : magnitude < 99.95 ? 1 : 0;
 }
 
 static void grouped(struct text *out, double x, int decimals) {
@@ -48,7 +48,10 @@ static void shortened(struct text *out, double x) {
 static void bytes(struct text *out, double x) {
     double mib = x / 1048576;
     double magnitude = fabs(mib);
-    int decimals = magnitude >= 999.95 ? 0 : magnitude >= 9.995 ? 1 : 2;
+    int decimals = magnitude >= 999.95  ? 0
+                   : magnitude >= 9.995 ? 1
+                   : magnitude >= 0.095 ? 2
+                                        : 4;
     grouped(out, mib, x == 0 ? 0 : decimals);
     text_add(out, " MiB");
 }
@@ -83,7 +86,8 @@ static void real(struct text *out, double x) {
         text_addf(out, "%.3g", x);
         return;
     }
-    int decimals = magnitude < 0.1      ? 5
+    int decimals = magnitude == 0       ? 0
+                   : magnitude < 0.1    ? 5
                    : magnitude < 9.9995 ? 3
                    : magnitude < 99.995 ? 2
                    : magnitude < 999.95 ? 1

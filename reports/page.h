@@ -42,6 +42,8 @@ void page_add_table(struct page *p, const struct table *t, const char *name);
 bool answer_add(struct page *p, struct text *err);     /* what the matrix asked */
 bool comparison_add(struct page *p, struct text *err); /* every cell in one table */
 bool wrapper_add(struct page *p, struct text *err);    /* kernel × wrapper */
+bool quality_add(struct page *p, struct text *err);    /* losses, and what keeps them */
+bool phase_add(struct page *p, struct text *err);      /* where the time goes */
 bool memory_add(struct page *p, struct text *err);     /* by kind, planned, measured */
 bool axis_add(struct page *p, struct text *err);       /* a table per parameter */
 bool seed_add(struct page *p, struct text *err);       /* means over seeds */

@@ -23,19 +23,21 @@ double tally_speed_spread_pct(const struct tally *o) {
     return stats_spread_pct(&o->tps_stats) / 2;
 }
 
+// The worker's own word; else, where a CPU runs the ranks, their share of the cores.
 int64_t tally_threads(const struct tally *o) {
-    int64_t threads = params_integer(&o->cell->params, PARAM_THREADS);
-    if (threads || !o->last) {
-        return threads;
+    int64_t asked = params_integer(&o->cell->params, PARAM_THREADS);
+    if (asked || !o->last) {
+        return asked;
     }
-    struct text device = {0};
-    fresh_provenance(&o->last->record, "device", &device);
-    bool on_cpu = params_integer(&o->cell->params, PARAM_DEVICE) == DEVICE_CPU ||
-                  strncmp(text_get(&device), "cpu", 3) == 0;
-    text_finish(&device);
-    double cores = fresh_provenance_number(&o->last->record, "cores");
+    const struct record *r = &o->last->record;
+    double told = fresh_provenance_number(r, "threads");
+    if (told >= 1) {
+        return (int64_t)told;
+    }
+    double cores = fresh_provenance_number(r, "cores");
     int64_t ranks = params_integer(&o->cell->params, PARAM_RANKS);
-    if (!on_cpu || !isfinite(cores) || ranks < 1) {
+    bool on_gpu = json_array_size(json_object_get(r->provenance, "gpus")) > 0;
+    if (on_gpu || !(cores >= 1) || ranks < 1) {
         return 0;
     }
     int64_t share = (int64_t)cores / ranks;

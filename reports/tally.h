@@ -61,8 +61,8 @@ bool tally_counts(const struct tally *o);
 double tally_speed_spread_pct(const struct tally *o);
 
 /*
- * The parameter `threads` as it came out: on the CPU 0 is cores ÷ ranks; 0 where that
- * is not known, or on a GPU.
+ * Threads of each rank as they came out: on the CPU the parameter's 0 is cores ÷ ranks.
+ * 0 where that is not known, or on a GPU.
  */
 int64_t tally_threads(const struct tally *o);
 

@@ -48,6 +48,7 @@ static void bytes_are_shown_in_mib(void **state) {
     assert_shown(HUMAN_BYTES, 0, "0 MiB");
     assert_shown(HUMAN_BYTES, 1048576 * 1.5, "1.50 MiB");
     assert_shown(HUMAN_BYTES, 1048576 * 41.24, "41.2 MiB");
+    assert_shown(HUMAN_BYTES, 4608, "0.0044 MiB");
     assert_shown(HUMAN_BYTES, 1048576 * 30543.0, "30,543 MiB");
     assert_shown(HUMAN_BYTES, -1048576 * 2.0, "−2.00 MiB");
 }
@@ -61,6 +62,7 @@ static void durations_change_unit_as_they_grow(void **state) {
     assert_shown(HUMAN_SECONDS, 3599.7, "1 h 00 min");
     assert_shown(HUMAN_SECONDS, 7380, "2 h 03 min");
     assert_shown(HUMAN_MS, 12.345, "12.3 ms");
+    assert_shown(HUMAN_MS, 0, "0 ms");
 }
 
 static void changes_carry_their_sign(void **state) {
@@ -79,7 +81,7 @@ static void perplexities_keep_four_digits(void **state) {
     assert_shown(HUMAN_REAL, 5.12345, "5.123");
     assert_shown(HUMAN_REAL, 10800000, "10,800,000");
     assert_shown(HUMAN_REAL, 0.00001234, "1.23e-05");
-    assert_shown(HUMAN_REAL, 0, "0.00000");
+    assert_shown(HUMAN_REAL, 0, "0");
 }
 
 static void times_are_utc_and_unknown_ones_empty(void **state) {

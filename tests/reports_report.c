@@ -45,6 +45,14 @@ static void add_smoke_cells(struct folder *f) {
                 folder_metric(r, "step_ms_p90", 264e3 / tps);
                 folder_metric(r, "step_noise", 14.0 / 256);
                 folder_metric(r, "train_s", 40 * 256 / tps);
+                folder_metric(r, "forward_ms", 80e3 / tps);
+                folder_metric(r, "backward_ms", 160e3 / tps);
+                folder_metric(r, "optimizer_ms", 1.5);
+                folder_metric(r, "comm_exposed_ms", w == 0 ? 0 : w == 1 ? 9 : 0.5);
+                folder_metric(r, "first_loss", 5.5);
+                folder_metric(r, "final_loss", 1.625 + 0.0005 * p);
+                folder_metric(r, "tokens_trained", w ? 20480 : 10240);
+                folder_metric(r, "val_accuracy", 0.5);
                 folder_metric(r, "val_loss", 1.5 + 0.0005 * p);
                 folder_metric(r, "val_ppl", exp(1.5 + 0.0005 * p));
                 folder_metric(r, "params", 124672);
@@ -208,7 +216,7 @@ static void smoke_matrix_gives_the_golden_report(void **state) {
     report(&s);
     static const char *const names[] = {"report.md", "comparison.csv",
             "kernel_wrapper.csv", "recommendations.csv", "memory.csv", "not_ok.csv",
-            "by_kernel.csv", "by_ranks.csv"};
+            "phases.csv", "quality.csv", "by_kernel.csv", "by_ranks.csv"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         char file[64], golden[128];
         snprintf(file, sizeof file, "demo_%s", names[i]);
@@ -453,6 +461,38 @@ static void seeds_are_averaged_not_ranked(void **state) {
     close_scene(&s);
 }
 
+static void report_checkpoint(double loss, const char *deterministic, struct scene *s) {
+    open_scene(s, "");
+    char settings[128];
+    snprintf(settings, sizeof settings, "deterministic=%s", deterministic);
+    size_t a = folder_cell(&s->folder, "a", "a", settings, NULL);
+    snprintf(settings, sizeof settings, "checkpoint=block deterministic=%s",
+            deterministic);
+    size_t b = folder_cell(&s->folder, "b", "b", settings, NULL);
+    folder_metric(
+            folder_attempt(&s->folder, a, STATUS_OK, 100, MIB), "final_loss", 1.0 / 3);
+    folder_metric(
+            folder_attempt(&s->folder, b, STATUS_OK, 90, MIB / 2), "final_loss", loss);
+    report(s);
+}
+
+static void checkpointing_that_changes_a_loss_is_called_a_fault(void **state) {
+    (void)state;
+    struct scene s = {0};
+    report_checkpoint(1.0 / 3, "on", &s);
+    assert_says(&s, "demo_report.md",
+            "- `checkpoint`: the very same losses, bit for bit, in 1 of 1 like pair.");
+    close_scene(&s);
+    report_checkpoint(nextafter(1.0 / 3, 1), "on", &s);
+    assert_says(
+            &s, "demo_report.md", "bit for bit, in 0 of 1 like pair. **Not in these");
+    assert_says(&s, "demo_report.md", "a fault of the worker**: `b`.");
+    close_scene(&s);
+    report_checkpoint(0.5, "off", &s);
+    assert_silent(&s, "demo_report.md", "very same losses");
+    close_scene(&s);
+}
+
 static void stale_results_are_shown_apart(void **state) {
     (void)state;
     struct scene s = {0};
@@ -605,6 +645,7 @@ int main(void) {
             cmocka_unit_test(different_work_is_never_ranked),
             cmocka_unit_test(zipped_parameters_are_one_choice),
             cmocka_unit_test(seeds_are_averaged_not_ranked),
+            cmocka_unit_test(checkpointing_that_changes_a_loss_is_called_a_fault),
             cmocka_unit_test(stale_results_are_shown_apart),
             cmocka_unit_test(hundreds_of_cells_stay_readable),
             cmocka_unit_test(steps_come_from_events_and_garbage_is_passed_over),
