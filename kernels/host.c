@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
 #ifdef _OPENMP
@@ -65,20 +66,34 @@ static size_t aligned_bytes(size_t bytes) {
     return (bytes + HOST_ALIGNMENT - 1) / HOST_ALIGNMENT * HOST_ALIGNMENT;
 }
 
-static size_t free_bytes(void) {
+/* The number after `name` in a file of /proc that counts kB, in bytes; 0 if absent. */
+static size_t proc_bytes(const char *path, const char *name) {
     char line[256];
-    size_t kib = 0;
-    FILE *file = fopen("/proc/meminfo", "re");
+    size_t kib = 0, length = strlen(name);
+    FILE *file = fopen(path, "re");
     if (!file) {
         return 0;
     }
     while (fgets(line, sizeof(line), file)) {
-        if (sscanf(line, "MemAvailable: %zu kB", &kib) == 1) {
+        if (strncmp(line, name, length) == 0) {
+            kib = strtoull(line + length, NULL, 10);
             break;
         }
     }
     fclose(file);
     return kib * 1024;
+}
+
+/* What the machine has left, or this process's own limit, whichever is less. */
+static size_t free_bytes(void) {
+    size_t available = proc_bytes("/proc/meminfo", "MemAvailable:");
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_DATA, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY) {
+        return available;
+    }
+    size_t used = proc_bytes("/proc/self/status", "VmData:");
+    size_t left = used < limit.rlim_cur ? limit.rlim_cur - used : 0;
+    return left < available ? left : available;
 }
 
 bool host_allocate(int device, enum memory_kind kind, size_t bytes, void **out,

@@ -6,8 +6,17 @@
 #include <stdlib.h>
 #include <string.h>
 
-static void *check(void *p) {
+static void (*on_refusal)(size_t bytes);
+
+void text_on_refusal(void (*handler)(size_t bytes)) {
+    on_refusal = handler;
+}
+
+static void *check(void *p, size_t bytes) {
     if (!p) {
+        if (on_refusal) {
+            on_refusal(bytes);
+        }
         fputs("lm-matrix: out of host memory\n", stderr);
         abort();
     }
@@ -15,19 +24,19 @@ static void *check(void *p) {
 }
 
 void *text_allocate(size_t bytes) {
-    return check(malloc(bytes ? bytes : 1));
+    return check(malloc(bytes ? bytes : 1), bytes);
 }
 
 void *text_allocate_zeroed(size_t count, size_t bytes) {
-    return check(calloc(count ? count : 1, bytes ? bytes : 1));
+    return check(calloc(count ? count : 1, bytes ? bytes : 1), count * bytes);
 }
 
 void *text_reallocate(void *old, size_t bytes) {
-    return check(realloc(old, bytes ? bytes : 1));
+    return check(realloc(old, bytes ? bytes : 1), bytes);
 }
 
 char *text_copy(const char *s) {
-    return check(strdup(s));
+    return check(strdup(s), strlen(s) + 1);
 }
 
 void text_finish(struct text *t) {

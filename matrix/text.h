@@ -65,4 +65,10 @@ void *text_allocate_zeroed(size_t count, size_t bytes);
 void *text_reallocate(void *old, size_t bytes);
 char *text_copy(const char *s);
 
+/*
+ * What those call before they abort, with the bytes that were refused, so that a worker
+ * can still report out of memory as the outcome it is. It must not allocate.
+ */
+void text_on_refusal(void (*handler)(size_t bytes));
+
 #endif

@@ -1,10 +1,12 @@
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "worker/attempt.h"
+#include "worker/measure.h"
 
 #define SILENCE_NS 1000000000
 
@@ -139,4 +141,19 @@ void attempt_report_failure(struct attempt *a) {
     struct text err = {0};
     event_send_object(&a->events, "error", fields, &err);
     text_finish(&err);
+}
+
+void attempt_report_refusal(const struct attempt *a, size_t bytes) {
+    char line[400];
+    int64_t left = measure_limit_left(), host = measure_host_free();
+    int size = snprintf(line, sizeof line,
+            "{\"event\":\"error\",\"t_ms\":%lld,\"kind\":\"%s\",\"phase\":\"%s\","
+            "\"step\":%lld,\"text\":\"no memory for %zu bytes\",\"bytes_asked\":%zu,"
+            "\"bytes_free\":%lld}\n",
+            (long long)((now_ns() - a->events.start_ns) / 1000000),
+            status_name(STATUS_OOM_HOST), a->phase, (long long)a->step, bytes, bytes,
+            (long long)(left < host ? left : host));
+    // Nothing can be done where even this cannot be said: the exit says enough.
+    ssize_t written = write(a->events.fd, line, (size_t)size);
+    (void)written;
 }

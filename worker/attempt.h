@@ -65,4 +65,7 @@ double attempt_age_ms(const struct attempt *a);
 /* Tell the failure by event. For main, before it ends the process. */
 void attempt_report_failure(struct attempt *a);
 
+/* Tell, without allocating, that `bytes` were refused, as the failure oom_host. */
+void attempt_report_refusal(const struct attempt *a, size_t bytes);
+
 #endif

@@ -95,14 +95,24 @@ static bool run_cell(struct attempt *a, const char *path) {
                                                                     : train_run(a);
 }
 
+static struct attempt *running;
+
+/* Small memory refused, deep inside something that cannot go on without. */
+static void tell_refusal(size_t bytes) {
+    attempt_report_refusal(running, bytes);
+    _exit(EXIT_FAILED);
+}
+
 static int run(const char *path) {
     struct attempt a;
     struct text err = {0};
+    running = &a;
     if (!attempt_init(&a, &err)) {
         fprintf(stderr, NAME ": %s\n", text_get(&err));
         text_finish(&err);
         return EXIT_USAGE;
     }
+    text_on_refusal(tell_refusal);
     if (run_cell(&a, path)) {
         attempt_finish(&a);
         return EXIT_DONE;

@@ -23,6 +23,12 @@ grep -q predicted "$folder/events" && not_ok "that was no prediction"
     ulimit -d 300000
     run inject=oom_host
     expect "oom_host under a limit" 1 '"kind":"oom_host"'
+    # Whatever a limit refuses, and whoever asked for it, is out of memory.
+    for kib in 1000 2000 3000 4000 6000; do
+        ulimit -S -d $kib
+        run layers=2 d_model=64 heads=4 seq_len=64 batch=8 data=stories
+        expect "a limit of $kib KiB" 1 '"kind":"oom_host".*"bytes_asked":[0-9]+'
+    done
     exit $failed
 ) || failed=1
 run inject=oom_device
