@@ -1,193 +1,13 @@
 /* The answer to the matrix's question, before anything else: which technique for which
  * situation, by how much, and what is only noise. */
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "reports/choice.h"
 #include "reports/markdown.h"
 #include "reports/page.h"
-
-#define NAMES_MOST 4 /* names in one enumeration */
-
-static void add_name(struct text *out, const struct candidate *c) {
-    markdown_add_code(out, c->first->cell->id);
-    if (c->seeds > 1) {
-        text_addf(out, " (mean of %zu seeds)", c->seeds);
-    }
-}
-
-static void add_number(struct text *out, enum human_kind kind, double x,
-        const char *before, const char *after) {
-    if (isfinite(x)) {
-        text_add(out, before);
-        human_number(out, kind, x);
-        text_add(out, after);
-    }
-}
-
-// "12.3k tokens/s, 41.2 MiB, perplexity 5.12", without what is unknown.
-static void add_figures(struct text *out, const struct candidate *c) {
-    struct text figures = {0};
-    add_number(&figures, HUMAN_SHORT, c->tps.value, "", " tokens/s");
-    add_number(&figures, HUMAN_BYTES, c->peak_bytes, figures.size ? ", " : "",
-            " at the peak");
-    add_number(&figures, HUMAN_REAL, c->ppl.value,
-            figures.size ? ", validation perplexity " : "validation perplexity ", "");
-    text_add(out, text_get(&figures));
-    text_finish(&figures);
-}
-
-// "`a`, `b` and 3 more": the candidates of a workload that tie with `winner`.
-static size_t add_ties(struct text *out, const struct workload *w,
-        const struct candidate *winner,
-        bool (*ties)(const struct candidate *, const struct candidate *)) {
-    size_t count = 0;
-    for (size_t i = 0; i < w->count; i++) {
-        const struct candidate *c = w->candidates + i;
-        if (c == winner || !ties(c, winner)) {
-            continue;
-        }
-        if (count < NAMES_MOST) {
-            text_add(out, count ? ", " : "");
-            add_name(out, c);
-        }
-        count++;
-    }
-    if (count > NAMES_MOST) {
-        text_addf(out, " and %zu more", count - NAMES_MOST);
-    }
-    return count;
-}
-
-static bool is_baseline(const struct page *p, const struct candidate *c) {
-    return p->tallies->baseline == c->first;
-}
-
-static void add_tied(struct page *p, const struct workload *w,
-        const struct candidate *winner,
-        bool (*ties)(const struct candidate *, const struct candidate *),
-        const char *sentence) {
-    struct text names = {0};
-    if (add_ties(&names, w, winner, ties)) {
-        text_addf(&p->markdown, " %s: %s.", sentence, text_get(&names));
-    }
-    text_finish(&names);
-}
-
-static void add_fastest(struct page *p, const struct workload *w) {
-    const struct candidate *c = w->fastest;
-    text_add(&p->markdown, "- **Fastest**: ");
-    add_name(&p->markdown, c);
-    text_add(&p->markdown, ", ");
-    add_figures(&p->markdown, c);
-    if (is_baseline(p, c)) {
-        text_add(&p->markdown, "; it is the baseline itself");
-    } else {
-        add_number(&p->markdown, HUMAN_RATIO, tally_metric(c->first, "speedup"), "; ",
-                " the baseline's speed");
-    }
-    text_add(&p->markdown, ".");
-    add_tied(p, w, c, candidate_ties_speed, "Within noise of it");
-    text_add(&p->markdown, "\n");
-}
-
-static void add_leanest(struct page *p, const struct workload *w) {
-    const struct candidate *c = w->leanest;
-    text_add(&p->markdown, "- **Leanest**: ");
-    if (c == w->fastest) {
-        text_add(&p->markdown, "the same cell");
-    } else {
-        add_name(&p->markdown, c);
-        text_add(&p->markdown, ", ");
-        add_figures(&p->markdown, c);
-        if (w->fastest) {
-            add_number(&p->markdown, HUMAN_PERCENT,
-                    100 * stats_ratio(c->tps.value, w->fastest->tps.value), "; ",
-                    " of the fastest's speed");
-        }
-    }
-    if (is_baseline(p, c)) {
-        text_add(&p->markdown, "; it is the baseline itself");
-    } else {
-        add_number(&p->markdown, HUMAN_CHANGE,
-                -tally_metric(c->first, "memory_saving_pct"), "; ",
-                " memory against the baseline");
-    }
-    text_add(&p->markdown, ".");
-    add_tied(p, w, c, candidate_ties_memory, "As lean");
-    text_add(&p->markdown, "\n");
-}
-
-static void add_best(struct page *p, const struct workload *w) {
-    const struct candidate *c = w->best;
-    size_t others = 0;
-    for (size_t i = 0; i < w->count; i++) {
-        others += isfinite(w->candidates[i].ppl.value);
-    }
-    struct text names = {0};
-    size_t tied = add_ties(&names, w, c, candidate_ties_quality);
-    text_add(&p->markdown, "- **Best quality**: ");
-    if (others > 2 && tied + 1 == others) {
-        text_add(&p->markdown, "no technique costs quality: none is told apart from "
-                               "validation perplexity ");
-        human_number(&p->markdown, HUMAN_REAL, c->ppl.value);
-        text_add(&p->markdown, ".\n");
-    } else {
-        add_name(&p->markdown, c);
-        text_add(&p->markdown, ", ");
-        add_figures(&p->markdown, c);
-        text_add(&p->markdown, ".");
-        if (tied) {
-            text_addf(&p->markdown, " Not told apart from it: %s.", text_get(&names));
-        }
-        text_add(&p->markdown, "\n");
-    }
-    text_finish(&names);
-}
-
-static void add_balanced(struct page *p, const struct workload *w) {
-    const struct candidate *c = w->balanced;
-    text_add(&p->markdown, "- **Both**: ");
-    add_name(&p->markdown, c);
-    text_add(&p->markdown, " runs at ");
-    human_number(&p->markdown, HUMAN_PERCENT,
-            100 * stats_ratio(c->tps.value, w->fastest->tps.value));
-    text_add(&p->markdown, " of the fastest's speed in ");
-    human_number(&p->markdown, HUMAN_PERCENT,
-            100 * stats_ratio(c->peak_bytes, w->fastest->peak_bytes));
-    text_add(&p->markdown, " of its memory (");
-    add_figures(&p->markdown, c);
-    text_add(&p->markdown, ").\n");
-}
-
-static void add_only(struct page *p, const struct candidate *c) {
-    text_add(&p->markdown, "- ");
-    add_name(&p->markdown, c);
-    text_add(&p->markdown, ": ");
-    add_figures(&p->markdown, c);
-    text_add(&p->markdown, "; nothing to rank it against.\n");
-}
-
-static void add_workload(struct page *p, const struct workload *w) {
-    if (w->count == 1) {
-        add_only(p, w->candidates);
-        text_add(&p->markdown, "\n");
-        return;
-    }
-    if (w->fastest) {
-        add_fastest(p, w);
-    }
-    if (w->leanest) {
-        add_leanest(p, w);
-    }
-    if (w->best) {
-        add_best(p, w);
-    }
-    if (w->balanced) {
-        add_balanced(p, w);
-    }
-    text_add(&p->markdown, "\n");
-}
+#include "reports/winner.h"
 
 // What a workload is told by: what differs between candidates and is no technique.
 static struct context workload_context(const struct page *p) {
@@ -244,33 +64,90 @@ static size_t most_candidates(const struct page *p) {
     return most;
 }
 
-// A few workloads in words, many in a table, and none where there is no choice.
-static bool add_recommendations(struct page *p, struct text *err) {
+enum prize { FASTEST, LEANEST, BEST };
+
+static const struct candidate *winner(const struct workload *w, enum prize prize) {
+    return prize == FASTEST ? w->fastest : prize == LEANEST ? w->leanest : w->best;
+}
+
+// The techniques of a workload's winner, as far as candidates differ in them.
+static void add_technique(
+        const struct page *p, const struct candidate *c, struct text *out) {
+    struct context which = {0};
+    const struct candidates *all = p->candidates;
+    for (size_t i = 1; i < all->count; i++) {
+        context_add_differences(&which, &all->items[0].first->cell->params,
+                &all->items[i].first->cell->params);
+    }
+    for (int i = 0; i < PARAM_COUNT; i++) {
+        which.has[i] = which.has[i] && context_is_technique((enum param)i);
+    }
+    context_show(&c->first->cell->params, &which, out);
+}
+
+static int by_text(const void *a, const void *b) {
+    return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+// "- **Fastest** most often: `kernel=flash`, in 5 of 6 workloads." Only workloads in
+// which there was a choice count.
+static void add_most_wins(struct page *p, const char *what, enum prize prize) {
+    const struct candidates *all = p->candidates;
+    char **names = text_allocate(all->workload_count * sizeof *names);
+    size_t count = 0;
+    for (size_t i = 0; i < all->workload_count; i++) {
+        const struct workload *w = all->workloads + i;
+        if (w->count > 1 && winner(w, prize)) {
+            struct text name = {0};
+            add_technique(p, winner(w, prize), &name);
+            names[count++] = text_take(&name);
+        }
+    }
+    qsort(names, count, sizeof *names, by_text);
+    size_t most = 0;
+    const char *best = NULL;
+    for (size_t i = 0, run = 0; i < count; i++) {
+        run = i && strcmp(names[i], names[i - 1]) == 0 ? run + 1 : 1;
+        if (run > most) {
+            most = run;
+            best = names[i];
+        }
+    }
+    if (best) {
+        text_addf(&p->markdown, "- **%s** most often: ", what);
+        markdown_add_code(&p->markdown, best);
+        text_addf(&p->markdown, ", in %zu of ", most);
+        human_plural(&p->markdown, count, "workload");
+        text_add(&p->markdown, ".\n");
+    }
+    for (size_t i = 0; i < count; i++) {
+        free(names[i]);
+    }
+    free(names);
+}
+
+// A few workloads in words, many summed up, and none where there is no choice.
+static void add_recommendations(struct page *p, const struct table *t, bool in_words) {
     const struct candidates *c = p->candidates;
-    struct table t = {0};
-    fill_recommendations(p, &t);
-    const size_t in_words = 3;
     if (c->workload_count == 1) {
-        add_workload(p, c->workloads);
+        winner_add(p, c->workloads);
     } else if (most_candidates(p) == 1) {
         text_add(&p->markdown, "No two cells do the same work by different techniques, "
                                "so none is ranked against another; what the "
                                "parameters change is below.\n\n");
-    } else if (c->workload_count <= in_words) {
+    } else if (in_words) {
         for (size_t i = 0; i < c->workload_count; i++) {
             text_add(&p->markdown, "With ");
-            markdown_add_code(&p->markdown, table_at(&t, i, 0)->text);
+            markdown_add_code(&p->markdown, table_at(t, i, 0)->text);
             text_add(&p->markdown, ":\n\n");
-            add_workload(p, c->workloads + i);
+            winner_add(p, c->workloads + i);
         }
     } else {
-        text_add(&p->markdown, "Cells are ranked only against cells that do the same "
-                               "work:\n\n");
-        page_add_table(p, &t, "recommendations");
+        add_most_wins(p, "Fastest", FASTEST);
+        add_most_wins(p, "Leanest", LEANEST);
+        add_most_wins(p, "Best quality", BEST);
+        text_add(&p->markdown, "\n");
     }
-    bool ok = page_add_csv(p, &t, "recommendations", err);
-    table_finish(&t);
-    return ok;
 }
 
 // The value to tell of: for a technique the one that gains most, else the last one.
@@ -302,7 +179,7 @@ static void add_choice(struct page *p, enum param axis) {
         markdown_add_code(&p->markdown, text_get(&value));
         text_clear(&value);
         params_show(c.values[c.reference].params, axis, &value);
-        add_number(&p->markdown, HUMAN_RATIO, best->speed.median, " runs at ",
+        human_phrase(&p->markdown, " runs at ", HUMAN_RATIO, best->speed.median,
                 " the speed of ");
         markdown_add_code(&p->markdown, text_get(&value));
         choice_verdict(best, &verdict);
@@ -314,9 +191,9 @@ static void add_choice(struct page *p, enum param axis) {
                     best->speed.maximum);
         }
         text_add(&p->markdown, ")");
-        add_number(
-                &p->markdown, HUMAN_RATIO, best->memory.median, ", in ", " its memory");
-        add_number(&p->markdown, HUMAN_RATIO, best->ppl.median, ", at ",
+        human_phrase(
+                &p->markdown, ", in ", HUMAN_RATIO, best->memory.median, " its memory");
+        human_phrase(&p->markdown, ", at ", HUMAN_RATIO, best->ppl.median,
                 " its perplexity");
         text_add(&p->markdown, ".\n");
         text_finish(&value);
@@ -376,8 +253,8 @@ static void add_scaling(struct page *p) {
                 100 * tally_metric(best, "scaling_efficiency"));
         text_addf(&p->markdown, " efficiency (%s), ", best->scaling);
         markdown_add_code(&p->markdown, best->cell->id);
-        add_number(&p->markdown, HUMAN_BYTES,
-                tally_metric(best, "memory_overhead_bytes"), ", with ", " more a rank");
+        human_phrase(&p->markdown, ", with ", HUMAN_BYTES,
+                tally_metric(best, "memory_overhead_bytes"), " more a rank");
         text_add(&p->markdown, ".\n");
     }
     text_add(&p->markdown, done > 1 ? "\n" : "");
@@ -395,7 +272,9 @@ static void add_counts(struct page *p) {
     const char *gap = ": ";
     for (int s = 0; s < STATUS_COUNT; s++) {
         if (by_status[s]) {
-            text_addf(&p->markdown, "%s%zu ", gap, by_status[s]);
+            text_add(&p->markdown, gap);
+            human_number(&p->markdown, HUMAN_COUNT, (double)by_status[s]);
+            text_add(&p->markdown, " ");
             markdown_add_text(&p->markdown, status_name((enum status)s));
             gap = ", ";
         }
@@ -428,10 +307,19 @@ bool answer_add(struct page *p, struct text *err) {
                      "yet.\n\n");
         return true;
     }
-    if (!add_recommendations(p, err)) {
-        return false;
-    }
+    const size_t few = 3;
+    bool in_words = p->candidates->workload_count <= few;
+    struct table t = {0};
+    fill_recommendations(p, &t);
+    add_recommendations(p, &t, in_words);
     add_scaling(p);
     add_choices(p);
-    return true;
+    if (!in_words && most_candidates(p) > 1) {
+        text_add(&p->markdown, "Cells are ranked only against cells that do the same "
+                               "work:\n\n");
+        page_add_table(p, &t, "recommendations");
+    }
+    bool ok = page_add_csv(p, &t, "recommendations", err);
+    table_finish(&t);
+    return ok;
 }

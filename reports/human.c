@@ -133,6 +133,15 @@ void human_number(struct text *out, enum human_kind kind, double x) {
     }
 }
 
+void human_phrase(struct text *out, const char *before, enum human_kind kind, double x,
+        const char *after) {
+    if (isfinite(x)) {
+        text_add(out, before);
+        human_number(out, kind, x);
+        text_add(out, after);
+    }
+}
+
 void human_range(struct text *out, enum human_kind kind, double low, double high) {
     struct text a = {0};
     struct text b = {0};

@@ -25,6 +25,10 @@ enum human_kind {
 
 void human_number(struct text *out, enum human_kind kind, double x);
 
+/* `before`, the number, `after`; nothing at all where it is unknown. */
+void human_phrase(struct text *out, const char *before, enum human_kind kind, double x,
+        const char *after);
+
 /* "1.10× to 1.52×"; one number where the two read the same. */
 void human_range(struct text *out, enum human_kind kind, double low, double high);
 

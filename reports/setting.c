@@ -63,20 +63,11 @@ static void add_fact(struct text *out, const struct record *r, const char *befor
     text_finish(&value);
 }
 
-static void add_number(struct text *out, const char *before, enum human_kind kind,
-        double x, const char *after) {
-    if (isfinite(x)) {
-        text_add(out, before);
-        human_number(out, kind, x);
-        text_add(out, after);
-    }
-}
-
 static void describe_machine(const struct record *r, struct text *out) {
     add_fact(out, r, "", "host", "");
     add_fact(out, r, ": ", "cpu", "");
-    add_number(out, ", ", HUMAN_COUNT, fresh_provenance_number(r, "cores"), " cores");
-    add_number(out, ", ", HUMAN_BYTES, fresh_provenance_number(r, "memory_bytes"),
+    human_phrase(out, ", ", HUMAN_COUNT, fresh_provenance_number(r, "cores"), " cores");
+    human_phrase(out, ", ", HUMAN_BYTES, fresh_provenance_number(r, "memory_bytes"),
             " memory");
     add_fact(out, r, ", GPUs ", "gpus", "");
     add_fact(out, r, ", ", "kernel", "");
@@ -103,7 +94,7 @@ static void describe_data(const struct record *r, struct text *out) {
     }
     if (digest.size) {
         markdown_add_code(out, text_get(&name));
-        add_number(out, ", ", HUMAN_COUNT, fresh_provenance_number(r, "data_bytes"),
+        human_phrase(out, ", ", HUMAN_COUNT, fresh_provenance_number(r, "data_bytes"),
                 " bytes");
         struct text tokenizer = {0};
         fresh_provenance(r, "tokenizer", &tokenizer);
@@ -113,13 +104,13 @@ static void describe_data(const struct record *r, struct text *out) {
         text_add(out, ", tokenizer ");
         markdown_add_code(out, text_get(&tokenizer));
         text_finish(&tokenizer);
-        add_number(out, " (vocabulary ", HUMAN_COUNT,
+        human_phrase(out, " (vocabulary ", HUMAN_COUNT,
                 fresh_provenance_number(r, "vocab"), ")");
-        add_number(out, ", tokens: ", HUMAN_COUNT,
+        human_phrase(out, ", tokens: ", HUMAN_COUNT,
                 fresh_provenance_number(r, "train_tokens"), " training");
-        add_number(out, ", ", HUMAN_COUNT, fresh_provenance_number(r, "val_tokens"),
+        human_phrase(out, ", ", HUMAN_COUNT, fresh_provenance_number(r, "val_tokens"),
                 " validation");
-        add_number(out, ", ", HUMAN_COUNT, fresh_provenance_number(r, "test_tokens"),
+        human_phrase(out, ", ", HUMAN_COUNT, fresh_provenance_number(r, "test_tokens"),
                 " test");
         text_add(out, ", SHA-256 ");
         markdown_add_code(out, text_get(&digest));

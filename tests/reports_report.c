@@ -421,6 +421,30 @@ static void different_work_is_never_ranked(void **state) {
     close_scene(&s);
 }
 
+static void many_workloads_are_summed_up(void **state) {
+    (void)state;
+    struct scene s = {0};
+    open_scene(&s, "");
+    for (int i = 0; i < 10; i++) {
+        char id[64], settings[64];
+        snprintf(id, sizeof id, "n/batch=%d,kernel=%d", i / 2, i % 2);
+        snprintf(settings, sizeof settings, "batch=%d kernel=%s", i / 2 + 1,
+                i % 2 ? "flash" : "naive");
+        size_t at = folder_cell(&s.folder, "n", id, settings, NULL);
+        // Flash wins all but the smallest batch.
+        double tps = i < 2 ? 100 - 50 * i : 100 + 50 * (i % 2);
+        folder_attempt(&s.folder, at, STATUS_OK, tps, (2 - i % 2) * MIB);
+    }
+    report(&s);
+    assert_says(&s, "demo_report.md",
+            "- **Fastest** most often: `kernel=flash`, in 4 of 5 workloads.");
+    assert_says(&s, "demo_report.md",
+            "- **Leanest** most often: `kernel=flash`, in 5 of 5 workloads.");
+    assert_says(&s, "demo_report.md", "(faster in 4, slower in 1 of 5; 5 like pairs");
+    assert_says(&s, "demo_report.md", "| `batch=1` | 2 | `n/batch=0,kernel=0` |");
+    close_scene(&s);
+}
+
 static void zipped_parameters_are_one_choice(void **state) {
     (void)state;
     struct scene s = {0};
@@ -643,6 +667,7 @@ int main(void) {
             cmocka_unit_test(one_cell_is_not_ranked_against_itself),
             cmocka_unit_test(differences_within_noise_are_called_so),
             cmocka_unit_test(different_work_is_never_ranked),
+            cmocka_unit_test(many_workloads_are_summed_up),
             cmocka_unit_test(zipped_parameters_are_one_choice),
             cmocka_unit_test(seeds_are_averaged_not_ranked),
             cmocka_unit_test(checkpointing_that_changes_a_loss_is_called_a_fault),

@@ -1,0 +1,179 @@
+#include "reports/winner.h"
+
+#include <math.h>
+
+#include "reports/markdown.h"
+
+#define NAMES_MOST 4 /* names in one enumeration */
+
+static void add_name(struct text *out, const struct candidate *c) {
+    markdown_add_code(out, c->first->cell->id);
+    if (c->seeds > 1) {
+        text_addf(out, " (mean of %zu seeds)", c->seeds);
+    }
+}
+
+// "12.3k tokens/s, 41.2 MiB, perplexity 5.12", without what is unknown.
+static void add_figures(struct text *out, const struct candidate *c) {
+    struct text figures = {0};
+    human_phrase(&figures, "", HUMAN_SHORT, c->tps.value, " tokens/s");
+    human_phrase(&figures, figures.size ? ", " : "", HUMAN_BYTES, c->peak_bytes,
+            " at the peak");
+    human_phrase(&figures,
+            figures.size ? ", validation perplexity " : "validation perplexity ",
+            HUMAN_REAL, c->ppl.value, "");
+    text_add(out, text_get(&figures));
+    text_finish(&figures);
+}
+
+// "`a`, `b` and 3 more": the candidates of a workload that tie with `winner`.
+static size_t add_ties(struct text *out, const struct workload *w,
+        const struct candidate *winner,
+        bool (*ties)(const struct candidate *, const struct candidate *)) {
+    size_t count = 0;
+    for (size_t i = 0; i < w->count; i++) {
+        const struct candidate *c = w->candidates + i;
+        if (c == winner || !ties(c, winner)) {
+            continue;
+        }
+        if (count < NAMES_MOST) {
+            text_add(out, count ? ", " : "");
+            add_name(out, c);
+        }
+        count++;
+    }
+    if (count > NAMES_MOST) {
+        text_addf(out, " and %zu more", count - NAMES_MOST);
+    }
+    return count;
+}
+
+static bool is_baseline(const struct page *p, const struct candidate *c) {
+    return p->tallies->baseline == c->first;
+}
+
+static void add_tied(struct page *p, const struct workload *w,
+        const struct candidate *winner,
+        bool (*ties)(const struct candidate *, const struct candidate *),
+        const char *sentence) {
+    struct text names = {0};
+    if (add_ties(&names, w, winner, ties)) {
+        text_addf(&p->markdown, " %s: %s.", sentence, text_get(&names));
+    }
+    text_finish(&names);
+}
+
+static void add_fastest(struct page *p, const struct workload *w) {
+    const struct candidate *c = w->fastest;
+    text_add(&p->markdown, "- **Fastest**: ");
+    add_name(&p->markdown, c);
+    text_add(&p->markdown, ", ");
+    add_figures(&p->markdown, c);
+    if (is_baseline(p, c)) {
+        text_add(&p->markdown, "; it is the baseline itself");
+    } else {
+        human_phrase(&p->markdown, "; ", HUMAN_RATIO, tally_metric(c->first, "speedup"),
+                " the baseline's speed");
+    }
+    text_add(&p->markdown, ".");
+    add_tied(p, w, c, candidate_ties_speed, "Within noise of it");
+    text_add(&p->markdown, "\n");
+}
+
+static void add_leanest(struct page *p, const struct workload *w) {
+    const struct candidate *c = w->leanest;
+    text_add(&p->markdown, "- **Leanest**: ");
+    if (c == w->fastest) {
+        text_add(&p->markdown, "the same cell");
+    } else {
+        add_name(&p->markdown, c);
+        text_add(&p->markdown, ", ");
+        add_figures(&p->markdown, c);
+        if (w->fastest) {
+            human_phrase(&p->markdown, "; ", HUMAN_PERCENT,
+                    100 * stats_ratio(c->tps.value, w->fastest->tps.value),
+                    " of the fastest's speed");
+        }
+    }
+    if (is_baseline(p, c)) {
+        text_add(&p->markdown, "; it is the baseline itself");
+    } else {
+        human_phrase(&p->markdown, "; ", HUMAN_CHANGE,
+                -tally_metric(c->first, "memory_saving_pct"),
+                " memory against the baseline");
+    }
+    text_add(&p->markdown, ".");
+    add_tied(p, w, c, candidate_ties_memory, "As lean");
+    text_add(&p->markdown, "\n");
+}
+
+static void add_best(struct page *p, const struct workload *w) {
+    const struct candidate *c = w->best;
+    size_t others = 0;
+    for (size_t i = 0; i < w->count; i++) {
+        others += isfinite(w->candidates[i].ppl.value);
+    }
+    struct text names = {0};
+    size_t tied = add_ties(&names, w, c, candidate_ties_quality);
+    text_add(&p->markdown, "- **Best quality**: ");
+    if (others > 2 && tied + 1 == others) {
+        text_add(&p->markdown, "no technique costs quality: none is told apart from "
+                               "validation perplexity ");
+        human_number(&p->markdown, HUMAN_REAL, c->ppl.value);
+        text_add(&p->markdown, ".\n");
+    } else {
+        add_name(&p->markdown, c);
+        text_add(&p->markdown, ", ");
+        add_figures(&p->markdown, c);
+        text_add(&p->markdown, ".");
+        if (tied) {
+            text_addf(&p->markdown, " Not told apart from it: %s.", text_get(&names));
+        }
+        text_add(&p->markdown, "\n");
+    }
+    text_finish(&names);
+}
+
+static void add_balanced(struct page *p, const struct workload *w) {
+    const struct candidate *c = w->balanced;
+    text_add(&p->markdown, "- **Both**: ");
+    add_name(&p->markdown, c);
+    text_add(&p->markdown, " runs at ");
+    human_number(&p->markdown, HUMAN_PERCENT,
+            100 * stats_ratio(c->tps.value, w->fastest->tps.value));
+    text_add(&p->markdown, " of the fastest's speed in ");
+    human_number(&p->markdown, HUMAN_PERCENT,
+            100 * stats_ratio(c->peak_bytes, w->fastest->peak_bytes));
+    text_add(&p->markdown, " of its memory (");
+    add_figures(&p->markdown, c);
+    text_add(&p->markdown, ").\n");
+}
+
+static void add_only(struct page *p, const struct candidate *c) {
+    text_add(&p->markdown, "- ");
+    add_name(&p->markdown, c);
+    text_add(&p->markdown, ": ");
+    add_figures(&p->markdown, c);
+    text_add(&p->markdown, "; nothing to rank it against.\n");
+}
+
+void winner_add(struct page *p, const struct workload *w) {
+    if (w->count == 1) {
+        add_only(p, w->candidates);
+        text_add(&p->markdown, "\n");
+        return;
+    }
+    if (w->fastest) {
+        add_fastest(p, w);
+    }
+    if (w->leanest) {
+        add_leanest(p, w);
+    }
+    if (w->best) {
+        add_best(p, w);
+    }
+    if (w->balanced) {
+        add_balanced(p, w);
+    }
+    text_add(&p->markdown, "\n");
+}
