@@ -9,6 +9,8 @@
 #include "reports/page.h"
 #include "reports/winner.h"
 
+#define NOISY 0.25 /* step_noise beyond which small differences say nothing */
+
 // What a workload is told by: what differs between candidates and is no technique.
 static struct context workload_context(const struct page *p) {
     struct context c = {0};
@@ -20,6 +22,7 @@ static struct context workload_context(const struct page *p) {
     for (int i = 0; i < PARAM_COUNT; i++) {
         c.has[i] = c.has[i] && !context_is_technique((enum param)i) && i != PARAM_SEED;
     }
+    choice_drop_followers(p->tallies, &c);
     return c;
 }
 
@@ -292,6 +295,27 @@ static void add_counts(struct page *p) {
     text_add(&p->markdown, "\n\n");
 }
 
+// Says so where timings were too noisy to tell much, rather than let readers find out.
+static void add_noise_warning(struct page *p) {
+    const struct tallies *o = p->tallies;
+    double *noise = text_allocate(o->count * sizeof *noise);
+    size_t count = 0;
+    for (size_t i = 0; i < o->count; i++) {
+        if (tally_counts(o->items + i) && o->items[i].ok_count < 2) {
+            noise[count++] = tally_metric(o->items + i, "step_noise");
+        }
+    }
+    struct stats s = stats_of(noise, count);
+    if (s.median > NOISY) {
+        text_add(&p->markdown, "**The timings are noisy**: in half of the cells the "
+                               "steps spread over more than ");
+        human_number(&p->markdown, HUMAN_PERCENT, 100 * s.median);
+        text_add(&p->markdown, " of their median. Was the machine busy with something "
+                               "else? `--repeats 3` on a quiet one tells more.\n\n");
+    }
+    free(noise);
+}
+
 bool answer_add(struct page *p, struct text *err) {
     text_add(&p->markdown, "## Answer\n\n");
     add_counts(p);
@@ -307,6 +331,7 @@ bool answer_add(struct page *p, struct text *err) {
                      "yet.\n\n");
         return true;
     }
+    add_noise_warning(p);
     const size_t few = 3;
     bool in_words = p->candidates->workload_count <= few;
     struct table t = {0};

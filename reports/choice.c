@@ -102,6 +102,15 @@ static void find_values(struct choice *c, const struct tallies *o) {
     }
 }
 
+void choice_drop_followers(const struct tallies *o, struct context *c) {
+    for (int p = PARAM_COUNT; p-- > 0;) {
+        if (c->has[p]) {
+            enum param leader = choice_leader(o, (enum param)p);
+            c->has[p] = (int)leader == p || !c->has[leader];
+        }
+    }
+}
+
 static size_t end_of_context(const struct choice *c, size_t start) {
     struct order order = order_of(c);
     const struct params *first = &c->rows[start].tally->cell->params;
@@ -250,7 +259,13 @@ void choice_verdict(const struct choice_value *v, struct text *out) {
     }
     size_t same = v->pairs - v->faster - v->slower;
     if (same == v->pairs) {
-        text_add(out, "within noise");
+        // Each pair alone is no proof; many that all point one way are some.
+        bool many = v->speed.count >= 5;
+        text_add(out, many && v->speed.minimum > 1   ? "faster in every pair, each "
+                                                       "within noise"
+                      : many && v->speed.maximum < 1 ? "slower in every pair, each "
+                                                       "within noise"
+                                                     : "within noise");
     } else if (v->faster == v->pairs) {
         text_add(out, "faster");
     } else if (v->slower == v->pairs) {

@@ -46,6 +46,9 @@ struct choice {
 void choice_init(struct choice *c, const struct tallies *o, enum param axis);
 void choice_finish(struct choice *c);
 
+/* Take out of `c` what always moves with another parameter in it. */
+void choice_drop_followers(const struct tallies *o, struct context *c);
+
 /* The parameter that `axis` always moves with and that leads; `axis` itself if none. */
 enum param choice_leader(const struct tallies *o, enum param axis);
 

@@ -4,7 +4,7 @@
 
 #include "reports/markdown.h"
 
-#define NAMES_MOST 4 /* names in one enumeration */
+#define NAMES_MOST 3 /* names in one enumeration */
 
 static void add_name(struct text *out, const struct candidate *c) {
     markdown_add_code(out, c->first->cell->id);
@@ -26,16 +26,39 @@ static void add_figures(struct text *out, const struct candidate *c) {
     text_finish(&figures);
 }
 
-// "`a`, `b` and 3 more": the candidates of a workload that tie with `winner`.
-static size_t add_ties(struct text *out, const struct workload *w,
-        const struct candidate *winner,
-        bool (*ties)(const struct candidate *, const struct candidate *)) {
-    size_t count = 0;
+typedef bool (*ties_fn)(const struct candidate *, const struct candidate *);
+
+// How far a candidate is from the best, for sorting: less is better.
+static double rank_by(const struct candidate *c, ties_fn ties) {
+    return ties == candidate_ties_speed    ? -c->tps.value
+           : ties == candidate_ties_memory ? c->peak_bytes
+                                           : c->ppl.value;
+}
+
+// The candidate after `last` among those that tie with `winner`; NULL after all.
+static const struct candidate *next_tie(const struct workload *w,
+        const struct candidate *winner, const struct candidate *last, ties_fn ties) {
+    const struct candidate *next = NULL;
     for (size_t i = 0; i < w->count; i++) {
         const struct candidate *c = w->candidates + i;
         if (c == winner || !ties(c, winner)) {
             continue;
         }
+        double x = rank_by(c, ties);
+        bool after = !last || x > rank_by(last, ties) ||
+                     (x == rank_by(last, ties) && c > last);
+        if (after && (!next || x < rank_by(next, ties))) {
+            next = c;
+        }
+    }
+    return next;
+}
+
+// "`a`, `b` and 3 more": what ties with `winner`, the nearest first.
+static size_t add_ties(struct text *out, const struct workload *w,
+        const struct candidate *winner, ties_fn ties) {
+    size_t count = 0;
+    for (const struct candidate *c = NULL; (c = next_tie(w, winner, c, ties));) {
         if (count < NAMES_MOST) {
             text_add(out, count ? ", " : "");
             add_name(out, c);
@@ -53,9 +76,7 @@ static bool is_baseline(const struct page *p, const struct candidate *c) {
 }
 
 static void add_tied(struct page *p, const struct workload *w,
-        const struct candidate *winner,
-        bool (*ties)(const struct candidate *, const struct candidate *),
-        const char *sentence) {
+        const struct candidate *winner, ties_fn ties, const char *sentence) {
     struct text names = {0};
     if (add_ties(&names, w, winner, ties)) {
         text_addf(&p->markdown, " %s: %s.", sentence, text_get(&names));

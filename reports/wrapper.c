@@ -2,6 +2,7 @@
 #include <math.h>
 #include <stdlib.h>
 
+#include "reports/choice.h"
 #include "reports/markdown.h"
 #include "reports/page.h"
 
@@ -106,6 +107,7 @@ static struct context rest_of(const struct tallies *o) {
     for (int i = 0; i < PARAM_COUNT; i++) {
         rest.has[i] = rest.has[i] && !own.has[i];
     }
+    choice_drop_followers(o, &rest);
     return rest;
 }
 
