@@ -1,0 +1,43 @@
+#include <math.h>
+
+#include "kernels/cpu/ops.h"
+
+bool CPU(adamw)(struct stream *stream, struct tensor *weights, struct tensor *master,
+        struct tensor *first_moment, struct tensor *second_moment,
+        const struct tensor *grads, const struct tensor *control,
+        const struct adamw_options *options, struct kernel_error *err) {
+    (void)err;
+    const float *told = control->data;
+    if (told[CONTROL_OVERFLOW] != 0) {
+        return true;
+    }
+    double updates = told[CONTROL_UPDATES];
+    float b1 = options->beta1, b2 = options->beta2, factor = told[CONTROL_GRAD_FACTOR];
+    float rest1 = (float)(1 - (double)b1), rest2 = (float)(1 - (double)b2);
+    float rate = (float)(told[CONTROL_LR] / (1 - pow(b1, updates)));
+    float spread = (float)(1 / sqrt(1 - pow(b2, updates)));
+    float keep = (float)(1 - (double)told[CONTROL_LR] * options->weight_decay);
+    float epsilon = options->epsilon, *all = master->data;
+    int64_t count = tensor_count(master);
+    assert(tensor_count(weights) == count && tensor_count(grads) == count);
+    int threads = threads_for(stream, 4 * tensor_bytes(master));
+#pragma omp parallel for schedule(static) num_threads(threads) if (threads > 1)
+    for (int64_t at = 0; at < count; at += CHUNK) {
+        float room[CHUNK] ALIGNED;
+        int64_t n = min_of(CHUNK, count - at);
+        const float *grad = read_floats(room, grads, at, n);
+        float *m = (float *)first_moment->data + at, *w = all + at;
+        float *v = (float *)second_moment->data + at;
+#pragma omp simd
+        for (int64_t i = 0; i < n; i++) {
+            float g = grad[i] * factor;
+            m[i] = b1 * m[i] + rest1 * g;
+            v[i] = b2 * v[i] + rest2 * g * g;
+            w[i] = keep * w[i] - rate * m[i] / (sqrtf(v[i]) * spread + epsilon);
+        }
+        if (weights->data != master->data) {
+            store_floats(weights, at, w, n);
+        }
+    }
+    return true;
+}

@@ -1,0 +1,130 @@
+/*
+ * What the three attention kernels share: the heads of a packed tensor as matrices, the
+ * keys that a query sees, and each thread's room in the scratch.
+ */
+#ifndef KERNELS_CPU_ATTENTION_H
+#define KERNELS_CPU_ATTENTION_H
+
+#include "kernels/cpu/gemm.h"
+
+const struct attention_kernel *CPU(attention)(const char *name);
+extern const struct attention_kernel CPU(attention_naive);
+extern const struct attention_kernel CPU(attention_fused);
+extern const struct attention_kernel CPU(attention_flash);
+
+/* Element (t, d) of head `head` of batch b; heads count through all H + 2G of a packed
+ * tensor, or the H of an output. */
+static inline struct gemm_matrix head_rows(
+        const struct tensor *t, int64_t b, int64_t head, bool tf32) {
+    int64_t T = t->size[1], heads = t->size[2], D = t->size[3];
+    return (struct gemm_matrix){t, (b * T * heads + head) * D, heads * D, 1, tf32};
+}
+
+/* The same, as (d, t). */
+static inline struct gemm_matrix head_columns(
+        const struct tensor *t, int64_t b, int64_t head, bool tf32) {
+    struct gemm_matrix m = head_rows(t, b, head, tf32);
+    m.column = m.row;
+    m.row = 1;
+    return m;
+}
+
+/* First key that query i sees. */
+static inline int64_t first_seen(const struct attention_shape *s, int64_t i) {
+    return s->window > 0 && i >= s->window ? i - s->window + 1 : 0;
+}
+
+/* The key/value head, counted through all of qkv, of query head h. */
+static inline int64_t key_head(const struct attention_shape *s, int64_t h) {
+    return s->heads + h / (s->heads / s->kv_heads);
+}
+
+static inline float attention_scale(const struct attention_shape *s) {
+    return 1 / __builtin_sqrtf((float)s->head_dim);
+}
+
+static inline bool is_tf32(const struct stream *stream, const struct tensor *t) {
+    return stream->options.math == MATH_TF32 && t->type == DTYPE_F32;
+}
+
+/* What a product will read of `count` floats that a kernel computed itself. */
+static inline void round_operand(float *values, int64_t count, bool tf32) {
+    if (tf32) {
+#pragma omp simd
+        for (int64_t i = 0; i < count; i++) {
+            values[i] = f32_to_tf32(values[i]);
+        }
+    }
+}
+
+/* Write [T, D] floats as head `head` of a packed gradient. */
+static inline void store_head(const struct tensor *t, int64_t b, int64_t head,
+        const float *from, int64_t first, int64_t rows) {
+    int64_t T = t->size[1], heads = t->size[2], D = t->size[3];
+    for (int64_t i = 0; i < rows; i++) {
+        store_floats(t, ((b * T + first + i) * heads + head) * D, from + i * D, D);
+    }
+}
+
+/* `count` floats rounded up to 64 bytes, and taking so many from a thread's room. */
+static inline size_t padded(size_t count) {
+    return (count + 15) / 16 * 16;
+}
+
+static inline float *take(float **room, size_t count) {
+    float *taken = *room;
+    *room += padded(count);
+    return taken;
+}
+
+/* This thread's room of `floats` (padded) in a kernel's scratch. */
+static inline float *thread_room(const struct tensor *scratch, size_t floats) {
+    size_t at = (size_t)thread_index() * floats;
+    assert(tensor_bytes(scratch) >= (at + floats) * sizeof(float));
+    return (float *)scratch->data + at;
+}
+
+/* Keys [j, j + n) that row i sees, relative to j: from *low up to *high. */
+static inline void seen(const struct attention_shape *s, int64_t i, int64_t j,
+        int64_t n, int64_t *low, int64_t *high) {
+    int64_t first = first_seen(s, i) - j;
+    *low = min_of(first > 0 ? first : 0, n);
+    *high = min_of(i - j + 1, n);
+    *high = *high < *low ? *low : *high;
+}
+
+/* Scores of a row become e^(score·scale − highest) where seen, else 0; their sum. */
+static inline float exponentials(
+        float *row, int64_t low, int64_t high, int64_t n, float scale, float highest) {
+    float sum = 0;
+    for (int64_t j = 0; j < low; j++) {
+        row[j] = 0;
+    }
+#pragma omp simd reduction(+ : sum)
+    for (int64_t j = low; j < high; j++) {
+        row[j] = fast_exp(row[j] * scale - highest);
+        sum += row[j];
+    }
+    for (int64_t j = high; j < n; j++) {
+        row[j] = 0;
+    }
+    return sum;
+}
+
+static inline float largest(const float *row, int64_t low, int64_t high) {
+    float best = -__builtin_inff();
+#pragma omp simd reduction(max : best)
+    for (int64_t j = low; j < high; j++) {
+        best = row[j] > best ? row[j] : best;
+    }
+    return best;
+}
+
+static inline void multiply_row(float *row, int64_t count, float factor) {
+#pragma omp simd
+    for (int64_t i = 0; i < count; i++) {
+        row[i] *= factor;
+    }
+}
+
+#endif

@@ -1,0 +1,299 @@
+/*
+ * Attention. In F32 each element must be near the truth. In low precision the judge is
+ * the plain computation with every step rounded to the type, as an eager framework does
+ * it: our largest error may be at most twice its, plus twice the type's rounding.
+ */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "tests/checkkernels/check.h"
+
+struct run {
+    struct attention_shape shape;
+    enum dtype type;
+    double scale; // of the inputs
+    struct tensor qkv, dout, out, dqkv;
+};
+
+static struct tensor make(enum role role, enum dtype type, double scale,
+        const struct attention_shape *s, int64_t heads, uint64_t seed) {
+    struct operand o = {.role = role,
+            .type = type,
+            .fill = FILL_NORMAL,
+            .size = {s->batch, s->seq_len, heads, s->head_dim},
+            .scale = scale};
+    struct tensor t = check_tensor(&o, type, false);
+    if (role == ROLE_IN) {
+        check_fill(&t, &o, seed);
+    }
+    return t;
+}
+
+static struct tensor bytes(size_t count) {
+    struct operand o = {.size = {count ? (int64_t)count : 1}};
+    return check_tensor(&o, DTYPE_U8, true);
+}
+
+// Forward and backward of one kernel into out and dqkv, and forward alone once more
+// without anything saved: the same bits.
+static void run_kernel(struct check *check, const struct check_case *c,
+        const struct kernels *k, struct stream *stream, const char *name,
+        struct run *r) {
+    const struct attention_kernel *a = k->attention(name);
+    struct attention_memory memory;
+    struct kernel_error err = {0};
+    a->plan(&r->shape, r->type, 2, &memory);
+    struct tensor saved = bytes(memory.saved), none = {0};
+    struct tensor room = bytes(memory.forward_scratch);
+    struct tensor back = bytes(memory.backward_scratch);
+    struct tensor again = make(ROLE_OUT, r->out.type, 1, &r->shape, r->shape.heads, 0);
+    if (!a->forward(stream, &r->out, &saved, &room, &r->qkv, &r->shape, &err) ||
+            !a->backward(stream, &r->dqkv, &back, &r->dout, &r->out, &r->qkv, &saved,
+                    &r->shape, &err) ||
+            !a->forward(stream, &again, &none, &room, &r->qkv, &r->shape, &err)) {
+        check_fail(check, c, "%s", err.sentence);
+    }
+    if (memcmp(again.data, r->out.data, tensor_bytes(&again)) != 0) {
+        check_fail(check, c, "forward differs without backward to come");
+    }
+    if (!check_zones(&saved) || !check_zones(&room) || !check_zones(&back) ||
+            !check_zones(&r->out) || !check_zones(&r->dqkv)) {
+        check_fail(check, c, "wrote outside an operand");
+    }
+    check_free(&saved);
+    check_free(&room);
+    check_free(&back);
+    check_free(&again);
+}
+
+// To the type and back.
+static double rounded(enum dtype type, double value) {
+    double room = 0;
+    struct tensor t = {.data = &room, .type = type, .rank = 1, .size = {1}};
+    check_set(&t, 0, value);
+    return check_get(&t, 0);
+}
+
+static int64_t packed(
+        const struct attention_shape *s, int64_t b, int64_t t, int64_t h) {
+    return ((b * s->seq_len + t) * (s->heads + 2 * s->kv_heads) + h) * s->head_dim;
+}
+
+// One row of eager attention: p[0 … i], and with `dp` its dS; each step rounded.
+static void eager_row(
+        const struct run *r, int64_t b, int64_t h, int64_t i, double *p, double *ds) {
+    const struct attention_shape *s = &r->shape;
+    int64_t D = s->head_dim, key = s->heads + h / (s->heads / s->kv_heads);
+    double highest = -INFINITY, sum = 0, mean = 0;
+    for (int64_t j = 0; j <= i; j++) {
+        double score = 0, dp = 0;
+        for (int64_t d = 0; d < D; d++) {
+            score += check_get(&r->qkv, packed(s, b, i, h) + d) *
+                     check_get(&r->qkv, packed(s, b, j, key) + d);
+            dp += check_get(&r->dout, ((b * s->seq_len + i) * s->heads + h) * D + d) *
+                  check_get(&r->qkv, packed(s, b, j, key + s->kv_heads) + d);
+        }
+        bool hidden = s->window > 0 && j <= i - s->window;
+        p[j] = rounded(r->type, rounded(r->type, score) / sqrt((double)D));
+        p[j] = hidden ? -INFINITY : p[j];
+        ds[j] = rounded(r->type, dp);
+        highest = fmax(highest, p[j]);
+    }
+    for (int64_t j = 0; j <= i; j++) {
+        p[j] = exp(p[j] - highest);
+        sum += p[j];
+    }
+    for (int64_t j = 0; j <= i; j++) {
+        p[j] = rounded(r->type, p[j] / sum);
+        mean += p[j] * ds[j];
+    }
+    for (int64_t j = 0; j <= i; j++) {
+        ds[j] = rounded(r->type, p[j] * (ds[j] - mean));
+        ds[j] = rounded(r->type, ds[j] / sqrt((double)D));
+    }
+}
+
+// Into out and dqkv, F64 tensors that hold values of the type.
+static void eager(const struct run *r, struct tensor *out, struct tensor *dqkv) {
+    const struct attention_shape *s = &r->shape;
+    int64_t H = s->heads, T = s->seq_len, D = s->head_dim;
+    double *p = malloc(2 * (size_t)T * sizeof(*p)), *ds = p + T;
+    double *o = out->data, *dx = dqkv->data;
+    memset(o, 0, tensor_bytes(out));
+    memset(dx, 0, tensor_bytes(dqkv));
+    for (int64_t row = 0; row < s->batch * H * T; row++) {
+        int64_t b = row / (H * T), h = row / T % H, i = row % T;
+        int64_t key = H + h / (H / s->kv_heads), value = key + s->kv_heads;
+        int64_t at = ((b * T + i) * H + h) * D;
+        eager_row(r, b, h, i, p, ds);
+        for (int64_t j = 0; j <= i; j++) {
+            for (int64_t d = 0; d < D; d++) {
+                o[at + d] += p[j] * check_get(&r->qkv, packed(s, b, j, value) + d);
+                dx[packed(s, b, i, h) + d] +=
+                        ds[j] * check_get(&r->qkv, packed(s, b, j, key) + d);
+                dx[packed(s, b, j, key) + d] +=
+                        ds[j] * check_get(&r->qkv, packed(s, b, i, h) + d);
+                dx[packed(s, b, j, value) + d] += p[j] * check_get(&r->dout, at + d);
+            }
+        }
+    }
+    for (int64_t i = 0; i < tensor_count(out); i++) {
+        o[i] = rounded(r->type, o[i]);
+    }
+    for (int64_t i = 0; i < tensor_count(dqkv); i++) {
+        dx[i] = rounded(r->type, dx[i]);
+    }
+    free(p);
+}
+
+// Largest |a − b|, and in *size the largest |b|; NaN if a is anywhere.
+static double distance(const struct tensor *a, const struct tensor *b, double *size) {
+    double largest = 0;
+    *size = 0;
+    for (int64_t i = 0; i < tensor_count(a); i++) {
+        double difference = fabs(check_get(a, i) - check_get(b, i));
+        if (!(difference <= largest)) {
+            largest = difference;
+        }
+        if (isnan(largest)) {
+            return largest;
+        }
+        *size = fmax(*size, fabs(check_get(b, i)));
+    }
+    return largest;
+}
+
+static void judge(struct check *check, const struct check_case *c, const char *what,
+        const struct tensor *got, const struct tensor *want,
+        const struct tensor *eager_one, bool tf32) {
+    double size, unused, error = distance(got, want, &size);
+    double limit = 2e-6 + 1e-5 * size;
+    if (c->type != DTYPE_F32) {
+        limit = 2 * distance(eager_one, want, &unused) +
+                2 * check_half_ulp(c->type) * size;
+    } else if (tf32) {
+        // Probabilities and dS are rounded to 11 bits before their products.
+        limit = 4 * 0x1p-11 * size;
+    }
+    if (!(error <= limit)) {
+        check_fail(check, c, "%s is off by %.3g, allowed %.3g", what, error, limit);
+    }
+}
+
+static void check_shape(struct check *check, const char *name, enum dtype type,
+        double scale, const struct attention_shape *s) {
+    struct check_case c = {.op = name, .type = type};
+    int64_t all = s->heads + 2 * s->kv_heads;
+    snprintf(c.shape, sizeof(c.shape), "B%lld T%lld H%lld/%lld D%lld w%lld x%g",
+            (long long)s->batch, (long long)s->seq_len, (long long)s->heads,
+            (long long)s->kv_heads, (long long)s->head_dim, (long long)s->window,
+            scale);
+    struct run fast = {.shape = *s,
+            .type = type,
+            .scale = scale,
+            .qkv = make(ROLE_IN, type, scale, s, all, 1),
+            .dout = make(ROLE_IN, type, 1, s, s->heads, 2),
+            .out = make(ROLE_OUT, type, 1, s, s->heads, 0),
+            .dqkv = make(ROLE_OUT, type, 1, s, all, 0)};
+    struct run truth = fast;
+    truth.out = make(ROLE_OUT, DTYPE_F64, 1, s, s->heads, 0);
+    truth.dqkv = make(ROLE_OUT, DTYPE_F64, 1, s, all, 0);
+    struct tensor eager_out = make(ROLE_OUT, DTYPE_F64, 1, s, s->heads, 0);
+    struct tensor eager_dqkv = make(ROLE_OUT, DTYPE_F64, 1, s, all, 0);
+    run_kernel(check, &c, check->truth, check->truth_stream, name, &truth);
+    run_kernel(check, &c, check->fast, check->stream, name, &fast);
+    if (type != DTYPE_F32) {
+        eager(&fast, &eager_out, &eager_dqkv);
+    }
+    judge(check, &c, "out", &fast.out, &truth.out, &eager_out, check->tf32);
+    judge(check, &c, "dqkv", &fast.dqkv, &truth.dqkv, &eager_dqkv, check->tf32);
+    struct tensor *all_tensors[] = {&fast.qkv, &fast.dout, &fast.out, &fast.dqkv,
+            &truth.out, &truth.dqkv, &eager_out, &eager_dqkv};
+    for (size_t i = 0; i < sizeof(all_tensors) / sizeof(*all_tensors); i++) {
+        check_free(all_tensors[i]);
+    }
+    check->cases++;
+}
+
+static double best_time(struct check *check, const struct attention_kernel *a,
+        bool backward, struct run *r, struct tensor *saved, struct tensor *room) {
+    struct kernel_error err;
+    double best = INFINITY;
+    for (int i = 0; i < 21; i++) {
+        double start = check_now();
+        if (backward) {
+            a->backward(check->stream, &r->dqkv, room, &r->dout, &r->out, &r->qkv,
+                    saved, &r->shape, &err);
+        } else {
+            a->forward(check->stream, &r->out, saved, room, &r->qkv, &r->shape, &err);
+        }
+        best = fmin(best, check_now() - start);
+    }
+    return best;
+}
+
+static void bench_shape(struct check *check, const char *name, enum dtype type,
+        const struct attention_shape *s) {
+    const struct attention_kernel *a = check->fast->attention(name);
+    struct attention_memory memory;
+    int64_t all = s->heads + 2 * s->kv_heads;
+    struct run r = {.shape = *s,
+            .type = type,
+            .qkv = make(ROLE_IN, type, 1, s, all, 1),
+            .dout = make(ROLE_IN, type, 1, s, s->heads, 2),
+            .out = make(ROLE_OUT, type, 1, s, s->heads, 0),
+            .dqkv = make(ROLE_OUT, type, 1, s, all, 0)};
+    a->plan(s, type, check->threads, &memory);
+    struct tensor saved = bytes(memory.saved);
+    struct tensor room = bytes(memory.forward_scratch > memory.backward_scratch
+                                       ? memory.forward_scratch
+                                       : memory.backward_scratch);
+    for (int backward = 0; backward < 2; backward++) {
+        char op[64], shape[64];
+        double T = (double)s->seq_len, pairs = T * (T + 1) / 2; // seen by causality
+        double flops = (backward ? 10 : 4) * (double)(s->batch * s->heads) * pairs *
+                       (double)s->head_dim;
+        double bytes_moved = (double)(tensor_bytes(&r.qkv) * (backward ? 2 : 1) +
+                                      tensor_bytes(&r.out) * (backward ? 2 : 1));
+        double best = best_time(check, a, backward, &r, &saved, &room);
+        snprintf(op, sizeof(op), "%s_%s", name, backward ? "backward" : "forward");
+        snprintf(shape, sizeof(shape), "B%lld T%lld H%lld D%lld", (long long)s->batch,
+                (long long)s->seq_len, (long long)s->heads, (long long)s->head_dim);
+        check_line(check, op, shape, type, best, flops, bytes_moved);
+    }
+    struct tensor *all_tensors[] = {&r.qkv, &r.dout, &r.out, &r.dqkv, &saved, &room};
+    for (size_t i = 0; i < sizeof(all_tensors) / sizeof(*all_tensors); i++) {
+        check_free(all_tensors[i]);
+    }
+}
+
+void check_attention(struct check *check, const char *op) {
+    static const char *names[] = {"naive", "fused", "flash"};
+    static const enum dtype types[] = {DTYPE_F32, DTYPE_BF16, DTYPE_F16};
+    static const struct attention_shape small[] = {{2, 7, 2, 2, 8, 0},
+            {1, 1, 2, 1, 16, 0}, {1, 64, 2, 2, 32, 0}, {2, 67, 4, 2, 24, 5},
+            {1, 49, 3, 1, 40, 1}, {1, 50, 2, 1, 64, 49}, {1, 50, 2, 1, 64, 50},
+            {1, 177, 2, 1, 128, 0}, {1, 193, 1, 1, 72, 130}, {1, 300, 2, 1, 8, 33}};
+    static const struct attention_shape timed[] = {
+            {12, 64, 4, 4, 32, 0}, {1, 1024, 8, 8, 64, 0}};
+    for (int n = 0; n < 3; n++) {
+        if (op && strcmp(op, names[n]) != 0 && strcmp(op, "attention") != 0) {
+            continue;
+        }
+        for (int t = 0; t < 3 && (t == 0 || !check->tf32); t++) {
+            for (size_t i = 0; check->bench && i < sizeof(timed) / sizeof(*timed);
+                    i++) {
+                bench_shape(check, names[n], types[t], &timed[i]);
+            }
+            for (size_t i = 0; !check->bench && i < sizeof(small) / sizeof(*small);
+                    i++) {
+                check_shape(check, names[n], types[t], 1, &small[i]);
+            }
+            if (!check->bench) { // scores beyond what exp can hold
+                check_shape(check, names[n], types[t], 5, &small[3]);
+            }
+        }
+    }
+}

@@ -1,0 +1,113 @@
+/*
+ * checkkernels runs every fast kernel and the double-precision reference on the same
+ * input and compares what they wrote. An op's file describes its cases as data:
+ * operands with their role, and one call that works with either table. Fast outputs and
+ * scratch start as NaN, so that unwritten elements and reads of garbage show; red zones
+ * around every operand catch writes past its ends.
+ */
+#ifndef TESTS_CHECKKERNELS_CHECK_H
+#define TESTS_CHECKKERNELS_CHECK_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "kernels/kernels.h"
+
+#define OPERANDS_MAX 12
+
+enum role {
+    ROLE_IN,
+    ROLE_OUT,
+    ROLE_IN_OUT,
+    ROLE_SCRATCH /* bytes of `size[0]`; the truth has its own */
+};
+
+enum fill {
+    FILL_NORMAL, /* about N(0, 1) */
+    FILL_LARGE,  /* about N(0, 30²) */
+    FILL_ZERO,
+    FILL_TINY,     /* subnormals of the type */
+    FILL_POSITIVE, /* from 0.1 to 2 */
+    FILL_INDEX,    /* I32 from 0 to `below` − 1 */
+    FILL_TARGET,   /* the same, one in eight −1 */
+    FILL_CONTROL   /* a control block amid training */
+};
+
+struct operand {
+    enum role role;
+    enum dtype type;
+    enum fill fill;
+    int64_t size[TENSOR_RANK_MAX]; /* ends at the first 0 */
+    int64_t below;
+    double scale; /* multiplies what `fill` makes; 0 means 1 */
+};
+
+struct check_case {
+    const char *op;
+    char shape[64];
+    enum dtype type;
+    struct operand operands[OPERANDS_MAX];
+    int count;
+    /* Runs the op with table `k` on tensors in the operands' order. */
+    bool (*call)(const struct check_case *c, const struct kernels *k,
+            struct stream *stream, struct tensor *t, struct kernel_error *err);
+    /* Bytes that operand `i` of role scratch needs with table `k`. */
+    size_t (*scratch)(const struct check_case *c, const struct kernels *k, int i);
+    int64_t number[8]; /* the call's own arguments */
+    double factor;
+    /* Largest |got − want| allowed: absolute + relative × |want|, on top of half a unit
+     * in the last place of the output's type. */
+    double absolute, relative;
+    double flops, bytes; /* of one call, for the floor */
+};
+
+struct check {
+    const struct kernels *fast;
+    struct stream *stream;
+    const struct kernels *truth;
+    struct stream *truth_stream;
+    int threads;
+    bool bench, tf32;
+    double peak_flops, peak_bytes; /* a second, measured by check_roofs() */
+    int cases, failures;
+};
+
+/* Adds an operand to `c` and returns it for more settings. */
+struct operand *check_operand(struct check_case *c, enum role role, enum dtype type,
+        enum fill fill, int64_t a, int64_t b, int64_t d, int64_t e);
+
+/* Runs a case: checks it, or under --bench times it and prints a line. */
+void check_run(struct check *check, const struct check_case *c);
+
+/* A failed expectation outside check_run: prints the sentence and counts it. */
+void check_fail(struct check *check, const struct check_case *c, const char *format,
+        ...) __attribute__((format(printf, 3, 4)));
+
+/* Under --bench: measure what this machine can do, print it and the table's head. */
+void check_roofs(struct check *check);
+
+/* One line of the table. */
+void check_line(const struct check *check, const char *op, const char *shape,
+        enum dtype type, double best_s, double flops, double bytes);
+
+/* Memory with red zones; `aligned` to 64 bytes or, to be unkind, only to 16. */
+struct tensor check_tensor(const struct operand *o, enum dtype type, bool aligned);
+void check_fill(struct tensor *t, const struct operand *o, uint64_t seed);
+bool check_zones(const struct tensor *t); /* untouched */
+void check_free(struct tensor *t);
+
+double check_get(const struct tensor *t, int64_t i);
+void check_set(const struct tensor *t, int64_t i, double value);
+double check_half_ulp(enum dtype type); /* relative */
+
+double check_now(void); /* seconds */
+
+/* One entry per op file: all its cases, of every type and shape. */
+void check_elementwise(struct check *check, const char *op);
+void check_rows(struct check *check, const char *op);
+void check_matmul(struct check *check, const char *op);
+void check_optimizer(struct check *check, const char *op);
+void check_attention(struct check *check, const char *op);
+
+#endif

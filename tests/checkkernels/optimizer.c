@@ -1,0 +1,88 @@
+#include <stdio.h>
+#include <string.h>
+
+#include "tests/checkkernels/check.h"
+
+static bool norm_partials(const struct check_case *c, const struct kernels *k,
+        struct stream *stream, struct tensor *t, struct kernel_error *err) {
+    (void)c;
+    return k->norm_partials(stream, &t[0], &t[1], err);
+}
+
+static void run_norm_partials(
+        struct check *check, enum dtype type, enum fill fill, int64_t count) {
+    struct check_case c = {.op = "norm_partials",
+            .type = type,
+            .call = norm_partials,
+            .relative = 2e-6};
+    snprintf(c.shape, sizeof(c.shape), "%lld", (long long)count);
+    check_operand(&c, ROLE_OUT, DTYPE_F32, fill, (count + NORM_CHUNK - 1) / NORM_CHUNK,
+            0, 0, 0);
+    check_operand(&c, ROLE_IN, type, fill, count, 0, 0, 0);
+    c.bytes = (double)count * (double)dtype_size(type);
+    c.flops = 2 * (double)count;
+    check_run(check, &c);
+}
+
+enum { WEIGHTS, MASTER, FIRST, SECOND, GRADS, CONTROL };
+
+static bool adamw(const struct check_case *c, const struct kernels *k,
+        struct stream *stream, struct tensor *t, struct kernel_error *err) {
+    struct adamw_options options = {0.9f, 0.99f, 1e-8f, 0.1f};
+    struct tensor *weights = c->number[0] ? &t[MASTER] : &t[WEIGHTS];
+    return k->adamw(stream, weights, &t[MASTER], &t[FIRST], &t[SECOND], &t[GRADS],
+            &t[CONTROL], &options, err);
+}
+
+// F32 weights are their own master; others are the master rounded.
+static void run_adamw(struct check *check, enum dtype type, enum dtype gradient,
+        enum fill fill, int64_t count) {
+    struct check_case c = {.op = "adamw",
+            .type = type,
+            .call = adamw,
+            .number = {type == DTYPE_F32},
+            .absolute = 3e-7,
+            .relative = 1e-6};
+    snprintf(c.shape, sizeof(c.shape), "%lld grads %s", (long long)count,
+            dtype_name(gradient));
+    enum role weights = type == DTYPE_F32 ? ROLE_IN : ROLE_OUT;
+    check_operand(&c, weights, type, FILL_NORMAL, count, 0, 0, 0);
+    check_operand(&c, ROLE_IN_OUT, DTYPE_F32, FILL_NORMAL, count, 0, 0, 0);
+    check_operand(&c, ROLE_IN_OUT, DTYPE_F32, FILL_NORMAL, count, 0, 0, 0);
+    check_operand(&c, ROLE_IN_OUT, DTYPE_F32, FILL_POSITIVE, count, 0, 0, 0);
+    check_operand(&c, ROLE_IN, gradient, fill, count, 0, 0, 0);
+    check_operand(&c, ROLE_IN, DTYPE_F32, FILL_CONTROL, CONTROL_COUNT, 0, 0, 0);
+    c.bytes = (double)count * (24 + (double)dtype_size(gradient));
+    c.flops = 15 * (double)count;
+    check_run(check, &c);
+}
+
+static bool wanted(const char *op, const char *name) {
+    return !op || strcmp(op, name) == 0;
+}
+
+void check_optimizer(struct check *check, const char *op) {
+    static const enum dtype types[] = {DTYPE_F32, DTYPE_BF16, DTYPE_F16};
+    static const enum fill fills[] = {FILL_NORMAL, FILL_LARGE, FILL_ZERO, FILL_TINY};
+    for (int t = 0; t < 3; t++) {
+        if (check->bench) {
+            if (wanted(op, "norm_partials")) {
+                run_norm_partials(check, types[t], FILL_NORMAL, 835584);
+            }
+            if (wanted(op, "adamw")) {
+                run_adamw(check, types[t], types[t], FILL_NORMAL, 835584);
+            }
+            continue;
+        }
+        for (int f = 0; f < 4 && wanted(op, "norm_partials"); f++) {
+            run_norm_partials(check, types[t], fills[f], 1);
+            run_norm_partials(check, types[t], fills[f], NORM_CHUNK + 1);
+            run_norm_partials(check, types[t], fills[f], 3 * NORM_CHUNK - 5);
+        }
+        for (int f = 0; f < 4 && wanted(op, "adamw"); f++) {
+            run_adamw(check, types[t], types[t], fills[f], 1);
+            run_adamw(check, types[t], types[t], fills[f], 20011);
+            run_adamw(check, types[t], DTYPE_F32, fills[f], 1025);
+        }
+    }
+}
