@@ -66,7 +66,8 @@ static inline void store_head(const struct tensor *t, int64_t b, int64_t head,
     }
 }
 
-/* `count` floats rounded up to 64 bytes, and taking so many from a thread's room. */
+/* Rooms end with what is always written whole, so that the plan's last bytes are used.
+ * `count` floats rounded up to 64 bytes, and taking so many from a thread's room. */
 static inline size_t padded(size_t count) {
     return (count + 15) / 16 * 16;
 }
@@ -75,6 +76,21 @@ static inline float *take(float **room, size_t count) {
     float *taken = *room;
     *room += padded(count);
     return taken;
+}
+
+/* Threads that share `items` heads. plan() and the kernels must agree. */
+static inline int attention_threads(
+        int threads, const struct attention_shape *s, enum dtype type, int64_t items) {
+    int64_t heads = s->heads + 2 * s->kv_heads;
+    int64_t count = s->batch * s->seq_len * heads * s->head_dim;
+    threads = threads_within(threads, (size_t)count * dtype_size(type));
+    return items < threads ? (int)items : threads;
+}
+
+/* Bytes of a room of `floats` for each of them. */
+static inline size_t rooms_bytes(int threads, const struct attention_shape *s,
+        enum dtype type, int64_t items, size_t floats) {
+    return (size_t)attention_threads(threads, s, type, items) * floats * sizeof(float);
 }
 
 /* This thread's room of `floats` (padded) in a kernel's scratch. */

@@ -27,12 +27,11 @@ static size_t backward_room(const struct attention_shape *s) {
 
 static void plan(const struct attention_shape *s, enum dtype type, int threads,
         struct attention_memory *out) {
-    (void)type;
-    size_t each = (size_t)threads * sizeof(float);
+    int64_t heads = s->batch * s->heads, groups = s->batch * s->kv_heads;
     *out = (struct attention_memory){
             .saved = (size_t)(s->batch * s->heads * s->seq_len) * sizeof(float),
-            .forward_scratch = each * forward_room(s),
-            .backward_scratch = each * backward_room(s),
+            .forward_scratch = rooms_bytes(threads, s, type, heads, forward_room(s)),
+            .backward_scratch = rooms_bytes(threads, s, type, groups, backward_room(s)),
     };
 }
 
@@ -99,11 +98,11 @@ static void forward_head(struct stream *stream, struct tensor *out, float *lse,
     struct gemm_matrix q = head_rows(qkv, b, h, tf32);
     struct gemm_matrix k = head_columns(qkv, b, key_head(s, h), tf32);
     struct gemm_matrix v = head_rows(qkv, b, key_head(s, h) + s->kv_heads, tf32);
-    float *keys = take(&room, gemm_packed(D, T)),
-          *values = take(&room, gemm_packed(T, D));
-    float *gathered = take(&room, (size_t)(ROWS * D)),
-          *converted = take(&room, (size_t)(ROWS * D));
+    float *gathered = take(&room, (size_t)(ROWS * D));
+    float *converted = take(&room, (size_t)(ROWS * D));
     float *scores = take(&room, ROWS * KEYS);
+    float *keys = take(&room, gemm_packed(D, T));
+    float *values = take(&room, gemm_packed(T, D));
     CPU(gemm_pack_all)(keys, &k, D, T);
     CPU(gemm_pack_all)(values, &v, T, D);
     for (int64_t i = 0; i < T; i += ROWS) {
@@ -128,8 +127,8 @@ static bool forward(struct stream *stream, struct tensor *out, struct tensor *sa
     int64_t H = s->heads;
     float *lse = tensor_given(saved) ? saved->data : NULL;
     size_t room = forward_room(s);
-    int threads = threads_for(stream, tensor_bytes(qkv));
-#pragma omp parallel for schedule(dynamic) num_threads(threads) if (threads > 1)
+    int threads = attention_threads(stream->threads, s, qkv->type, s->batch * H);
+#pragma omp parallel for schedule(static) num_threads(threads) if (threads > 1)
     for (int64_t bh = 0; bh < s->batch * H; bh++) {
         float *mine = thread_room(scratch, room);
         forward_head(stream, out, lse ? lse + bh * s->seq_len : NULL, mine, qkv, s,
@@ -233,15 +232,18 @@ static void backward_group(struct group *g, const float *lse, float *room, int64
     struct gemm_matrix k = head_columns(g->qkv, g->b, key, g->tf32);
     struct gemm_matrix v = head_columns(g->qkv, g->b, value, g->tf32);
     struct gemm_matrix rows = head_rows(g->qkv, g->b, key, g->tf32);
-    size_t block = (size_t)(ROWS * D), packed = gemm_packed(ROWS, D);
-    g->keys = take(&room, gemm_packed(D, T)),
+    g->dq = take(&room, (size_t)(ROWS * D));
+    g->q_room = take(&room, (size_t)(ROWS * D));
+    g->do_room = take(&room, (size_t)(ROWS * D));
+    g->q_rows = take(&room, gemm_packed(ROWS, D));
+    g->do_rows = take(&room, gemm_packed(ROWS, D));
+    g->p = take(&room, ROWS * KEYS);
+    g->ds = take(&room, ROWS * KEYS);
+    g->keys = take(&room, gemm_packed(D, T));
     g->values = take(&room, gemm_packed(D, T));
     g->key_rows = take(&room, gemm_packed(T, D));
-    g->dk = take(&room, (size_t)(T * D)), g->dv = take(&room, (size_t)(T * D));
-    g->dq = take(&room, block), g->q_room = take(&room, block);
-    g->do_room = take(&room, block);
-    g->q_rows = take(&room, packed), g->do_rows = take(&room, packed);
-    g->p = take(&room, ROWS * KEYS), g->ds = take(&room, ROWS * KEYS);
+    g->dk = take(&room, (size_t)(T * D));
+    g->dv = take(&room, (size_t)(T * D));
     CPU(gemm_pack_all)(g->keys, &k, D, T);
     CPU(gemm_pack_all)(g->values, &v, D, T);
     CPU(gemm_pack_all)(g->key_rows, &rows, T, D);
@@ -264,8 +266,8 @@ static bool backward(struct stream *stream, struct tensor *dqkv, struct tensor *
     (void)err;
     int64_t G = s->kv_heads;
     size_t room = backward_room(s);
-    int threads = threads_for(stream, tensor_bytes(qkv));
-#pragma omp parallel for schedule(dynamic) num_threads(threads) if (threads > 1)
+    int threads = attention_threads(stream->threads, s, qkv->type, s->batch * G);
+#pragma omp parallel for schedule(static) num_threads(threads) if (threads > 1)
     for (int64_t bg = 0; bg < s->batch * G; bg++) {
         float *mine = thread_room(scratch, room);
         struct group g = {.s = s,

@@ -26,11 +26,11 @@ static size_t backward_room(const struct attention_shape *s) {
 static void plan(const struct attention_shape *s, enum dtype type, int threads,
         struct attention_memory *out) {
     size_t rows = (size_t)(s->batch * s->heads * s->seq_len);
-    size_t each = (size_t)threads * sizeof(float);
+    int64_t heads = s->batch * s->heads, groups = s->batch * s->kv_heads;
     *out = (struct attention_memory){
             .saved = rows * (size_t)s->seq_len * dtype_size(type),
-            .forward_scratch = each * forward_room(s),
-            .backward_scratch = each * backward_room(s),
+            .forward_scratch = rooms_bytes(threads, s, type, heads, forward_room(s)),
+            .backward_scratch = rooms_bytes(threads, s, type, groups, backward_room(s)),
     };
 }
 
@@ -61,16 +61,17 @@ static void forward_head(struct stream *stream, struct tensor *out,
     struct gemm_matrix q = head_rows(qkv, b, h, tf32);
     struct gemm_matrix k = head_columns(qkv, b, key_head(s, h), tf32);
     struct gemm_matrix v = head_rows(qkv, b, key_head(s, h) + s->kv_heads, tf32);
-    float *keys = take(&room, gemm_packed(D, T));
-    float *values = take(&room, gemm_packed(T, D));
+    float *scores_room = take(&room, (size_t)(ROWS * T));
     float *sums = take(&room, (size_t)(ROWS * D));
     float *converted = take(&room, (size_t)(ROWS * D));
+    float *keys = take(&room, gemm_packed(D, T));
+    float *values = take(&room, gemm_packed(T, D));
     CPU(gemm_pack_all)(keys, &k, D, T);
     CPU(gemm_pack_all)(values, &v, T, D);
     for (int64_t i = 0; i < T; i += ROWS) {
         int64_t rows = min_of(ROWS, T - i), n = i + rows, row, column;
         int64_t at = ((b * s->heads + h) * T + i) * T;
-        float *scores = p->data ? write_floats(room, p, at) : room;
+        float *scores = p->data ? write_floats(scores_room, p, at) : scores_room;
         const float *a = CPU(gemm_rows)(converted, &q, D, i, rows, &row, &column);
         CPU(gemm_block)(scores, T, false, NULL, a, row, 1, keys, D, rows, n, D);
         for (int64_t r = 0; r < rows; r++) {
@@ -94,8 +95,8 @@ static bool forward(struct stream *stream, struct tensor *out, struct tensor *sa
     if (tensor_given(saved)) {
         p = kept(saved, s, qkv->type);
     }
-    int threads = threads_for(stream, tensor_bytes(qkv));
-#pragma omp parallel for schedule(dynamic) num_threads(threads) if (threads > 1)
+    int threads = attention_threads(stream->threads, s, qkv->type, s->batch * H);
+#pragma omp parallel for schedule(static) num_threads(threads) if (threads > 1)
     for (int64_t bh = 0; bh < s->batch * H; bh++) {
         forward_head(
                 stream, out, &p, thread_room(scratch, room), qkv, s, bh / H, bh % H);
@@ -160,16 +161,16 @@ static void backward_group(struct group *g, float *room, int64_t kv) {
     int64_t key = s->heads + kv, value = key + s->kv_heads;
     struct gemm_matrix v = head_columns(g->qkv, g->b, value, g->tf32);
     struct gemm_matrix rows = head_rows(g->qkv, g->b, key, g->tf32);
-    g->values = take(&room, gemm_packed(D, T));
-    g->key_rows = take(&room, gemm_packed(T, D));
-    g->dk = take(&room, (size_t)(T * D));
-    g->dv = take(&room, (size_t)(T * D));
     g->dq = take(&room, (size_t)(ROWS * D));
     g->do_room = take(&room, (size_t)(ROWS * D));
     g->q_rows = take(&room, gemm_packed(ROWS, D));
     g->do_rows = take(&room, gemm_packed(ROWS, D));
     g->p_room = take(&room, (size_t)(ROWS * T));
     g->ds = take(&room, (size_t)(ROWS * T));
+    g->values = take(&room, gemm_packed(D, T));
+    g->key_rows = take(&room, gemm_packed(T, D));
+    g->dk = take(&room, (size_t)(T * D));
+    g->dv = take(&room, (size_t)(T * D));
     CPU(gemm_pack_all)(g->values, &v, D, T);
     CPU(gemm_pack_all)(g->key_rows, &rows, T, D);
     memset(g->dk, 0, (size_t)(T * D) * sizeof(float));
@@ -191,8 +192,8 @@ static bool backward(struct stream *stream, struct tensor *dqkv, struct tensor *
     (void)err;
     int64_t G = s->kv_heads;
     size_t room = backward_room(s);
-    int threads = threads_for(stream, tensor_bytes(qkv));
-#pragma omp parallel for schedule(dynamic) num_threads(threads) if (threads > 1)
+    int threads = attention_threads(stream->threads, s, qkv->type, s->batch * G);
+#pragma omp parallel for schedule(static) num_threads(threads) if (threads > 1)
     for (int64_t bg = 0; bg < s->batch * G; bg++) {
         struct group g = {.s = s,
                 .qkv = qkv,

@@ -28,11 +28,17 @@ static int64_t round_columns(int64_t n, int64_t k) {
     return n < most ? round_up(n, GEMM_COLUMNS) : most;
 }
 
-// Bytes for C [m, n] over k: the packed round, and a block of A for each thread.
+// Floats of a packed round, and of a block of A for each thread.
+static int64_t packed_floats(int64_t n, int64_t k) {
+    return round_up(round_columns(n, k) * k, 16);
+}
+
+static int64_t rows_floats(int64_t k) {
+    return round_up(GEMM_ROWS * k, 16);
+}
+
 static size_t product_scratch(int64_t n, int64_t k, int threads) {
-    size_t floats = (size_t)(round_columns(n, k) * k) +
-                    (size_t)threads * (size_t)round_up(GEMM_ROWS * k, 16);
-    return floats * sizeof(float);
+    return (size_t)(packed_floats(n, k) + threads * rows_floats(k)) * sizeof(float);
 }
 
 size_t CPU(matmul_scratch)(
@@ -99,8 +105,10 @@ static void product_share(const struct product *p, const float *packed, float *r
 
 static void product_run(
         struct stream *stream, const struct product *p, struct tensor *scratch) {
-    float *packed = scratch->data;
-    int64_t columns = round_columns(p->n, p->k), room = round_up(GEMM_ROWS * p->k, 16);
+    int64_t columns = round_columns(p->n, p->k), room = rows_floats(p->k);
+    // The round lies at the end, so that the plan's last bytes are used.
+    float *rooms = scratch->data;
+    float *packed = rooms + tensor_bytes(scratch) / 64 * 16 - packed_floats(p->n, p->k);
     int threads = p->m * p->n * p->k < 1 << 17 ? 1 : stream->threads;
     assert(tensor_bytes(scratch) >= product_scratch(p->n, p->k, threads));
 #pragma omp parallel num_threads(threads) if (threads > 1)
@@ -113,8 +121,7 @@ static void product_run(
                 int64_t width = count - j < GEMM_COLUMNS ? count - j : GEMM_COLUMNS;
                 CPU(gemm_pack)(packed + j * p->k, &p->b, p->k, first + j, width);
             }
-            product_share(p, packed, packed + columns * p->k + part * room, first,
-                    count, part, parts);
+            product_share(p, packed, rooms + part * room, first, count, part, parts);
             if (first + columns < p->n) {
 #pragma omp barrier
             }

@@ -25,7 +25,7 @@ static size_t square_bytes(const struct attention_shape *s, enum dtype type) {
 static void plan(const struct attention_shape *s, enum dtype type, int threads,
         struct attention_memory *out) {
     size_t square = square_bytes(s, type);
-    size_t rooms = (size_t)threads * thread_floats(s) * sizeof(float);
+    size_t rooms = rooms_bytes(threads, s, type, s->batch * s->heads, thread_floats(s));
     *out = (struct attention_memory){
             .saved = square,
             .forward_scratch = square + rooms,
@@ -64,13 +64,19 @@ static struct rooms rooms_behind(
     return r;
 }
 
+// The packed operand of a product lies at the end of the room, so that the plan's last
+// bytes are used.
+static float *panels_at(const struct rooms *rooms, size_t packed) {
+    return thread_room(&rooms->tensor, rooms->floats) + rooms->floats - padded(packed);
+}
+
 // c[m, n] = a[m, k]·b[k, n] into rows of a tensor, `stride` elements apart from `at`
 // on.
 static void product(const struct tensor *c, int64_t at, int64_t stride,
         const struct gemm_matrix *a, const struct gemm_matrix *b, int64_t m, int64_t n,
         int64_t k, const struct rooms *rooms) {
     float *room = thread_room(&rooms->tensor, rooms->floats);
-    float *panels = take(&room, gemm_packed(k, n));
+    float *panels = panels_at(rooms, gemm_packed(k, n));
     float *converted = take(&room, (size_t)(ROWS * k));
     CPU(gemm_pack_all)(panels, b, k, n);
     for (int64_t i = 0; i < m; i += ROWS) {
@@ -85,8 +91,9 @@ static void product(const struct tensor *c, int64_t at, int64_t stride,
 
 // sums[T, D] += a[T, T]·b[T, D]
 static void product_sum(float *sums, const struct gemm_matrix *a,
-        const struct gemm_matrix *b, int64_t T, int64_t D, float *room) {
-    float *panels = take(&room, gemm_packed(T, D));
+        const struct gemm_matrix *b, int64_t T, int64_t D, float *room,
+        const struct rooms *rooms) {
+    float *panels = panels_at(rooms, gemm_packed(T, D));
     CPU(gemm_pack_all)(panels, b, T, D);
     for (int64_t i = 0; i < T; i += ROWS) {
         int64_t rows = min_of(ROWS, T - i), row, column;
@@ -140,7 +147,7 @@ static bool forward(struct stream *stream, struct tensor *out, struct tensor *sa
     (void)err;
     int64_t H = s->heads, T = s->seq_len, D = s->head_dim;
     bool tf32 = is_tf32(stream, qkv);
-    int threads = threads_for(stream, tensor_bytes(qkv));
+    int threads = attention_threads(stream->threads, s, qkv->type, s->batch * H);
     struct rooms rooms = rooms_behind(scratch, square_bytes(s, qkv->type), s);
     struct tensor scores = squares(scratch->data, s, qkv->type);
     struct tensor p = tensor_given(saved) ? squares(saved->data, s, qkv->type) : scores;
@@ -199,7 +206,7 @@ static void sum_heads(struct tensor *dqkv, int64_t head, const struct tensor *we
     for (int64_t h = kv * share; h < (kv + 1) * share; h++) {
         struct gemm_matrix a = transposed(weights, b * s->heads + h, tf32);
         struct gemm_matrix r = head_rows(rows, b, h, tf32);
-        product_sum(sums, &a, &r, T, D, room);
+        product_sum(sums, &a, &r, T, D, room, rooms);
     }
     store_head(dqkv, b, head, sums, 0, T);
 }
@@ -212,7 +219,7 @@ static bool backward(struct stream *stream, struct tensor *dqkv, struct tensor *
     (void)err;
     int64_t H = s->heads, G = s->kv_heads, T = s->seq_len, D = s->head_dim;
     bool tf32 = is_tf32(stream, qkv);
-    int threads = threads_for(stream, tensor_bytes(qkv));
+    int threads = attention_threads(stream->threads, s, qkv->type, s->batch * H);
     size_t bytes = square_bytes(s, qkv->type);
     struct rooms rooms = rooms_behind(scratch, 2 * bytes, s);
     struct tensor p = squares(saved->data, s, qkv->type);

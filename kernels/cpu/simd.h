@@ -32,8 +32,12 @@
 #define ALIGNED __attribute__((aligned(64)))
 
 /* A loop's threads: one where its `bytes` are read faster than threads are woken. */
+static inline int threads_within(int threads, size_t bytes) {
+    return bytes < 65536 ? 1 : threads;
+}
+
 static inline int threads_for(const struct stream *stream, size_t bytes) {
-    return bytes < 65536 ? 1 : stream->threads;
+    return threads_within(stream->threads, bytes);
 }
 
 /* Inside a parallel region: which thread this is, and of how many. */
