@@ -9,7 +9,8 @@
 #include "reports/page.h"
 #include "reports/winner.h"
 
-#define NOISY 0.25 /* step_noise beyond which small differences say nothing */
+#define NAMES_MOST 12 /* names in one enumeration */
+#define NOISY 0.25    /* step_noise beyond which small differences say nothing */
 
 // What a workload is told by: what differs between candidates and is no technique.
 static struct context workload_context(const struct page *p) {
@@ -295,6 +296,47 @@ static void add_counts(struct page *p) {
     text_add(&p->markdown, "\n\n");
 }
 
+// A matrix that states what should happen is answered by whether it did.
+static void add_expectations(struct page *p) {
+    const struct tallies *o = p->tallies;
+    size_t stated = 0;
+    size_t exact = 0;
+    size_t elsewhere = 0;
+    struct text broken = {0};
+    for (size_t i = 0; i < o->count; i++) {
+        const struct tally *t = o->items + i;
+        if (t->cell->expect < 0 || t->cell->excluded) {
+            continue;
+        }
+        stated++;
+        if ((int)t->status == t->cell->expect) {
+            exact++;
+        } else if (tally_met_expectation(t)) {
+            elsewhere++;
+        } else if (stated - exact - elsewhere <= NAMES_MOST) {
+            text_add(&broken, broken.size ? ", " : "");
+            markdown_add_code(&broken, t->cell->id);
+            text_addf(&broken, " (%s)", status_name(t->status));
+        }
+    }
+    if (stated) {
+        text_addf(&p->markdown, "%zu of ", exact);
+        human_plural(&p->markdown, stated, "cell");
+        text_add(&p->markdown, " with a stated status ended in exactly that");
+        if (elsewhere) {
+            text_addf(&p->markdown, ", %zu %s unsupported on this machine", elsewhere,
+                    elsewhere == 1 ? "is" : "are");
+        }
+        size_t others = stated - exact - elsewhere;
+        if (others) {
+            text_addf(&p->markdown, ", **%zu did not**: %s", others, text_get(&broken));
+            text_add(&p->markdown, others > NAMES_MOST ? ", …" : "");
+        }
+        text_add(&p->markdown, ".\n\n");
+    }
+    text_finish(&broken);
+}
+
 // Says so where timings were too noisy to tell much, rather than let readers find out.
 static void add_noise_warning(struct page *p) {
     const struct tallies *o = p->tallies;
@@ -319,6 +361,7 @@ static void add_noise_warning(struct page *p) {
 bool answer_add(struct page *p, struct text *err) {
     text_add(&p->markdown, "## Answer\n\n");
     add_counts(p);
+    add_expectations(p);
     if (!p->candidates->count) {
         size_t ok = 0;
         for (size_t i = 0; i < p->tallies->count; i++) {

@@ -28,26 +28,35 @@ static void add_row(struct table *t, const struct tally *o) {
     table_put_text(t, text_get(&status));
     text_finish(&status);
     int expect = o->cell->expect;
-    table_put_text(t, expect < 0                 ? ""
-                      : expect == (int)o->status ? "yes"
-                                                 : status_name((enum status)expect));
+    struct text expected = {0};
+    if (expect >= 0) {
+        text_add(&expected, status_name((enum status)expect));
+        text_add(&expected, (int)o->status == expect   ? ""
+                            : tally_met_expectation(o) ? ", passes"
+                                                       : ", not met");
+    }
+    table_put_text(t, text_get(&expected));
+    text_finish(&expected);
     table_put_text(t, o->cause);
     table_put_text(t, status_remedy(o->status));
 }
 
-// One remedy a status, below the table, rather than the same sentence in every row.
+// One remedy a status, below the table, rather than the same sentence in every row; and
+// none for what the matrix expects.
 static void add_remedies(struct page *p, const bool present[STATUS_COUNT]) {
-    text_add(&p->markdown, "What to do:\n\n");
+    bool any = false;
     for (int s = 0; s < STATUS_COUNT; s++) {
         if (present[s]) {
+            text_add(&p->markdown, any ? "" : "What to do:\n\n");
+            any = true;
             text_add(&p->markdown, "- **");
             markdown_add_text(&p->markdown, status_name((enum status)s));
             text_add(&p->markdown, "**: ");
-            markdown_add_text(&p->markdown, status_remedy((enum status)s));
+            text_add(&p->markdown, status_remedy((enum status)s));
             text_add(&p->markdown, "\n");
         }
     }
-    text_add(&p->markdown, "\n");
+    text_add(&p->markdown, any ? "\n" : "");
 }
 
 static void add_stale(struct page *p) {
@@ -134,7 +143,7 @@ bool hole_add(struct page *p, struct text *err) {
     for (size_t i = 0; i < o->count; i++) {
         if (o->items[i].status != STATUS_OK) {
             add_row(&t, o->items + i);
-            present[o->items[i].status] = true;
+            present[o->items[i].status] |= !tally_met_expectation(o->items + i);
         }
     }
     bool ok = page_add_csv(p, &t, "not_ok", err);

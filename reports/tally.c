@@ -2,6 +2,7 @@
 
 #include <math.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -17,6 +18,11 @@ double tally_metric(const struct tally *o, const char *name) {
 
 bool tally_counts(const struct tally *o) {
     return o->status == STATUS_OK && !o->stale;
+}
+
+bool tally_met_expectation(const struct tally *o) {
+    return o->cell->expect >= 0 &&
+           ((int)o->status == o->cell->expect || o->status == STATUS_UNSUPPORTED);
 }
 
 double tally_speed_spread_pct(const struct tally *o) {
@@ -173,36 +179,60 @@ static void add_detail(struct text *out, const char *format, ...) {
     va_end(args);
 }
 
+// Add `detail` unless the record's sentence says it already.
+static void add_unsaid(struct text *out, const char *said, const char *detail) {
+    if (!strstr(said, detail)) {
+        add_detail(out, "%s", detail);
+    }
+}
+
+static void add_bytes(struct text *out, const struct record *r) {
+    if (r->bytes_asked >= 0) {
+        add_detail(out, "asked for ");
+        human_number(out, HUMAN_BYTES, (double)r->bytes_asked);
+    }
+    if (r->bytes_free >= 0) {
+        if (r->bytes_asked >= 0) {
+            text_add(out, " with ");
+        } else {
+            add_detail(out, "%s", "");
+        }
+        human_number(out, HUMAN_BYTES, (double)r->bytes_free);
+        text_add(out, " free");
+    }
+}
+
 static void describe_failure(const struct record *r, struct text *out) {
+    const char *said = r->error && *r->error ? r->error : "the record gives no reason";
     struct text details = {0};
+    char detail[128];
     if (r->guilty_rank >= 0 && r->rank_count > 1) {
-        add_detail(&details, "rank %d", r->guilty_rank);
+        snprintf(detail, sizeof detail, "rank %d", r->guilty_rank);
+        add_unsaid(&details, said, detail);
     }
     if (r->phase && *r->phase) {
-        add_detail(&details, "in phase %s", r->phase);
+        snprintf(detail, sizeof detail, "phase %s", r->phase);
+        add_unsaid(&details, said, detail);
     }
     if (r->last_step >= 0) {
-        add_detail(&details, "after step %lld", (long long)r->last_step);
+        snprintf(detail, sizeof detail, "after step %lld", (long long)r->last_step);
+        add_unsaid(&details, said, detail);
     }
     if (r->signal) {
         const char *name = sigabbrev_np(r->signal);
-        add_detail(&details, "signal %s%s", name ? "SIG" : "", name ? name : "?");
+        snprintf(detail, sizeof detail, "SIG%s", name ? name : "?");
+        add_unsaid(&details, said, detail);
     } else if (r->exit_code > 0) {
-        add_detail(&details, "exit %d", r->exit_code);
+        snprintf(detail, sizeof detail, "code %d", r->exit_code);
+        if (!strstr(said, detail)) {
+            add_detail(&details, "exit code %d", r->exit_code);
+        }
     }
-    if (r->bytes_asked >= 0) {
-        add_detail(&details, "asked for ");
-        human_number(&details, HUMAN_BYTES, (double)r->bytes_asked);
-    }
-    if (r->bytes_free >= 0) {
-        text_add(&details, details.size ? " with " : "");
-        human_number(&details, HUMAN_BYTES, (double)r->bytes_free);
-        text_add(&details, " free");
-    }
+    add_bytes(&details, r);
     if (r->predicted) {
         add_detail(&details, "foreseen by the plan");
     }
-    text_add(out, r->error && *r->error ? r->error : "no reason was recorded");
+    text_add(out, said);
     if (details.size) {
         text_addf(out, " (%s)", text_get(&details));
     }

@@ -57,6 +57,9 @@ double tally_metric(const struct tally *o, const char *name);
 /* Ok and fresh: may be compared with others that are. */
 bool tally_counts(const struct tally *o);
 
+/* Ended as the matrix says it should: in its `expect`, or unsupported here. */
+bool tally_met_expectation(const struct tally *o);
+
 /* Half the range of the repeats' tokens_per_s, in percent; NAN without repeats. */
 double tally_speed_spread_pct(const struct tally *o);
 

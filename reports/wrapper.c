@@ -140,6 +140,13 @@ static size_t end_of_group(
     return end;
 }
 
+static void introduce(struct page *p) {
+    text_add(&p->markdown, "## Kernel × wrapper\n\n"
+                           "What more ranks bring: efficiency is tokens/s over ranks × "
+                           "tokens/s of the same cell on one rank; memory overhead is "
+                           "a rank's peak beyond that cell's.\n\n");
+}
+
 static void add_group(struct page *p, struct table *all,
         const struct tally *const *group, size_t count, bool show) {
     struct context rest = rest_of(p->tallies);
@@ -178,10 +185,6 @@ bool wrapper_add(struct page *p, struct text *err) {
         }
     }
     qsort(sorted, count, sizeof *sorted, by_rest);
-    text_add(&p->markdown, "## Kernel × wrapper\n\n"
-                           "What more ranks bring: efficiency is tokens/s over ranks × "
-                           "tokens/s of the same cell on one rank; memory overhead is "
-                           "a rank's peak beyond that cell's.\n\n");
     struct table all = {0};
     add_columns(&all);
     const size_t most = 8;
@@ -189,14 +192,23 @@ bool wrapper_add(struct page *p, struct text *err) {
     size_t hidden = 0;
     for (size_t start = 0, end; start < count; start = end) {
         end = end_of_group(sorted, count, start);
-        // A group that never leaves one rank has nothing to say here.
+        // A group that never leaves one rank has nothing to say here, and one that
+        // never ran is among the cells that are not ok.
         bool scales = false;
+        bool ran = false;
         for (size_t i = start; i < end; i++) {
-            scales |= params_integer(&sorted[i]->cell->params, PARAM_RANKS) > 1;
+            if (params_integer(&sorted[i]->cell->params, PARAM_RANKS) > 1) {
+                scales = true;
+                ran |= tally_counts(sorted[i]);
+            }
         }
         if (scales) {
-            hidden += groups >= most;
-            add_group(p, &all, sorted + start, end - start, groups++ < most);
+            if (ran && groups == 0) {
+                introduce(p);
+            }
+            hidden += ran && groups >= most;
+            add_group(p, &all, sorted + start, end - start, ran && groups < most);
+            groups += ran;
         }
     }
     if (hidden) {

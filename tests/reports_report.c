@@ -445,6 +445,31 @@ static void many_workloads_are_summed_up(void **state) {
     close_scene(&s);
 }
 
+static void stated_statuses_are_held_against_what_happened(void **state) {
+    (void)state;
+    struct scene s = {0};
+    open_scene(&s, "");
+    static const enum status ends[] = {
+            STATUS_CRASHED, STATUS_UNSUPPORTED, STATUS_HANG, STATUS_OK};
+    for (int i = 0; i < 4; i++) {
+        char id[16], settings[32];
+        snprintf(id, sizeof id, "n%d", i);
+        snprintf(settings, sizeof settings, "batch=%d", i + 1);
+        size_t at = folder_cell(&s.folder, "n", id, settings, NULL);
+        s.folder.results.plan.cells.items[at].expect = i < 3 ? STATUS_CRASHED : -1;
+        folder_attempt(&s.folder, at, ends[i], 100, MIB);
+    }
+    report(&s);
+    assert_says(&s, "demo_report.md",
+            "1 of 3 cells with a stated status ended in exactly that, 1 is unsupported "
+            "on this machine, **1 did not**: `n2` (hang).");
+    assert_says(&s, "demo_report.md", "| `n2` | hang | crashed, not met |");
+    // What is expected asks for no remedy.
+    assert_says(&s, "demo_report.md", "- **hang**: ");
+    assert_silent(&s, "demo_report.md", "- **crashed**: ");
+    close_scene(&s);
+}
+
 static void zipped_parameters_are_one_choice(void **state) {
     (void)state;
     struct scene s = {0};
@@ -668,6 +693,7 @@ int main(void) {
             cmocka_unit_test(differences_within_noise_are_called_so),
             cmocka_unit_test(different_work_is_never_ranked),
             cmocka_unit_test(many_workloads_are_summed_up),
+            cmocka_unit_test(stated_statuses_are_held_against_what_happened),
             cmocka_unit_test(zipped_parameters_are_one_choice),
             cmocka_unit_test(seeds_are_averaged_not_ranked),
             cmocka_unit_test(checkpointing_that_changes_a_loss_is_called_a_fault),

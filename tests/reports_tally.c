@@ -132,7 +132,7 @@ static void a_failure_names_rank_phase_signal_and_bytes(void **state) {
     r->bytes_free = (int64_t)(2 * MIB);
     r->predicted = true;
     assert_string_equal(look(&s, a)->cause,
-            "it went wrong (rank 1, in phase measure, after step 7, signal SIGKILL, "
+            "it went wrong (rank 1, phase measure, after step 7, SIGKILL, "
             "asked for 64.0 MiB with 2.00 MiB free, foreseen by the plan)");
     close_scene(&s);
 }
