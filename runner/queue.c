@@ -8,6 +8,12 @@ bool queue_init(struct queue *q, const struct matrices *m, const struct store *s
     bool ok = true, known = true;
     *q = (struct queue){0};
     q->cells = text_allocate_zeroed(m->cells.count + 1, sizeof *q->cells);
+    for (size_t d = 0; ok && d < m->count; d++) {
+        if (matrices_runs(m, d)) {
+            matrices_folder(out, document_name(m->documents[d]), &folder);
+            ok = store_repair(s, text_get(&folder), err);
+        }
+    }
     for (size_t i = 0; ok && i < m->cells.count; i++) {
         const struct cell *cell = &m->cells.items[i];
         if (!cell->selected || cell->excluded) {

@@ -121,11 +121,13 @@ static void sweep(const struct machine *m, const struct owner *o) {
 }
 
 /* The spec as claimed; after a power failure it may be gone, the cell is not. */
-static void spec_of(
+static bool spec_of(
         const char *folder, const struct cell *cell, int number, struct spec *out) {
     struct text path = {0}, ignored = {0};
     text_addf(&path, "%s/spec.json", folder);
-    if (!spec_read(text_get(&path), out, &ignored)) {
+    bool found = spec_read(text_get(&path), out, &ignored);
+    if (!found && cell) {
+        found = true;
         out->matrix = text_copy(cell->matrix);
         out->cell = text_copy(cell->id);
         memcpy(out->hash, cell->hash, sizeof out->hash);
@@ -136,6 +138,7 @@ static void spec_of(
     }
     text_finish(&path);
     text_finish(&ignored);
+    return found;
 }
 
 bool store_record_plainly(const struct store *s, const char *folder,
@@ -144,9 +147,9 @@ bool store_record_plainly(const struct store *s, const char *folder,
     struct spec spec = {0};
     struct owner o = {0};
     read_owner(folder, &o);
-    spec_of(folder, cell, number, &spec);
-    bool ok = outcome_write_plain(
-            folder, &spec, s->machine, status, sentence, o.started_unix_ms, err);
+    bool ok = !spec_of(folder, cell, number, &spec) ||
+              outcome_write_plain(folder, &spec, s->machine, status, sentence,
+                      o.started_unix_ms, err);
     spec_finish(&spec);
     owner_finish(&o);
     return ok;
@@ -245,6 +248,32 @@ static void drop_dead_claims(const struct store *s, const char *cell_folder) {
     text_finish(&ignored);
 }
 
+bool store_repair(const struct store *s, const char *matrix_folder, struct text *err) {
+    struct text folder = {0}, path = {0};
+    bool ok = true;
+    text_addf(&folder, "%s/cells", matrix_folder);
+    char **cells = folder_names(text_get(&folder), "");
+    for (char **c = cells; ok && *c; c++) {
+        text_clear(&folder);
+        text_addf(&folder, "%s/cells/%s", matrix_folder, *c);
+        char **attempts = folder_names(text_get(&folder), "attempt-");
+        for (char **a = attempts; ok && *a; a++) {
+            struct store_cell ignored = {0};
+            text_clear(&path);
+            text_addf(&path, "%s/%s", text_get(&folder), *a);
+            if (attempt_number(*a) && !exists(text_get(&path), "record.json")) {
+                ok = take_unrecorded(s, text_get(&path), NULL, true, &ignored, err);
+            }
+        }
+        folder_free_names(attempts);
+        drop_dead_claims(s, text_get(&folder));
+    }
+    folder_free_names(cells);
+    text_finish(&folder);
+    text_finish(&path);
+    return ok;
+}
+
 bool store_look(const struct store *s, const char *matrix_folder,
         const struct cell *cell, bool repair, struct store_cell *out,
         struct text *err) {
@@ -272,9 +301,6 @@ bool store_look(const struct store *s, const char *matrix_folder,
         }
         text_add(&path, "/record.json");
         take_record(s, text_get(&path), out, &standing, &last_stands);
-    }
-    if (repair) {
-        drop_dead_claims(s, text_get(&folder));
     }
     int wanted =
             s->repeats ? s->repeats : (int)params_integer(&cell->params, PARAM_REPEATS);

@@ -50,6 +50,13 @@ struct store_cell {
 bool store_look(const struct store *s, const char *matrix_folder,
         const struct cell *cell, bool repair, struct store_cell *out, struct text *err);
 
+/*
+ * Do what store_look() with `repair` does for every attempt below `matrix_folder`, also
+ * of cells that are not selected or no longer in the matrix: what a killed run left is
+ * swept by the next one, whatever that one is about.
+ */
+bool store_repair(const struct store *s, const char *matrix_folder, struct text *err);
+
 enum store_claim { STORE_CLAIMED, STORE_TAKEN, STORE_FAILED };
 
 /*
@@ -63,8 +70,9 @@ enum store_claim store_claim(const struct store *s, const char *matrix_folder,
 
 /*
  * Deal with an attempt whose supervisor has ended: where it left no record (it was
- * killed), sweep what it started and record `lost` with `sentence`. False where that
- * cannot be written.
+ * killed), sweep what it started and record `lost` with `sentence`. `cell` and `number`
+ * stand in for a spec.json that cannot be read; without a cell (NULL) such an attempt
+ * stays unrecorded. False where the record cannot be written.
  */
 bool store_settle(const struct store *s, const char *folder, const struct cell *cell,
         int number, const char *sentence, struct text *err);

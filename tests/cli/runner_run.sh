@@ -1,0 +1,135 @@
+#!/usr/bin/env bash
+# What a run leaves behind, what the next one takes up, and what the exit code says.
+set -euo pipefail
+source tests/helpers/runner.sh
+
+matrix m <<'YAML'
+description: What does a run leave behind?
+defaults: {steps: 5, warmup_steps: 1, heartbeat_s: 0.5}
+experiments:
+  - name: good
+    tags: [good]
+    env: {MISBEHAVE: ok}
+    axes: {batch: [1, 2]}
+    exclude: [{when: {batch: 2}, because: "two are too many"}]
+    include: [{batch: 3}]
+  - name: crash
+    tags: [bad]
+    env: {MISBEHAVE: segv}
+  - name: awaited
+    tags: [bad]
+    expect: crashed
+    env: {MISBEHAVE: segv}
+    seed: 2
+  - name: memory
+    tags: [memory]
+    env: {MISBEHAVE: oom}
+YAML
+
+run m.yaml --tags good
+expect "good cells exit 0, a line each" 0 '\[1/2\] ok +good/batch=1' '\[2/2\] ok +good/batch=3' \
+    '2 attempts, 2 ok' 'm_report.md'
+for file in spec.json owner.json record.json rank0.jsonl rank0.stdout rank0.stderr; do
+    compgen -G "results/m/cells/good_batch=1-*/attempt-1/$file" >/dev/null ||
+        not_ok "an attempt has its $file"
+done
+grep -q '"crash"' results/m/plan.json || not_ok "plan.json is the whole matrix"
+[ -s results/m/m_results.csv ] || not_ok "the CSV is there"
+run m.yaml --tags good
+expect "a second run runs nothing anew" 0 '0 attempts; 2 cells had fresh results'
+run plan m.yaml --only good
+expect "the plan knows how long they took" 0 'ok +0.0 s +good/batch=1' '2 with fresh results'
+
+run m.yaml
+expect "an unexpected crash exits 1" 1 'crashed +crash ' 'crashed +awaited' \
+    'SIGSEGV' '3 attempts, 1 oom_host, 2 crashed; 2 cells had fresh results'
+run m.yaml --skip crash
+expect "an expected crash and an out-of-memory pass" 0
+run m.yaml --only memory --strict
+expect "--strict refuses an out-of-memory" 1
+run m.yaml
+expect "a failure stands, and still exits 1" 1 '0 attempts'
+run m.yaml --retry crashed
+expect "--retry takes up that status" 1 '2 attempts, 2 crashed' 'crash \(attempt 2\)'
+run m.yaml --retry all --only memory good
+expect "--retry all leaves what is ok" 0 '1 attempt, 1 oom_host'
+run m.yaml --only good --fresh
+expect "--fresh runs again" 0 '2 attempts, 2 ok' 'attempt 2'
+[ "$(attempts 'good_batch=1-*')" = 2 ] || not_ok "earlier attempts stay"
+
+run m.yaml --only good --repeats 4
+expect "--repeats runs what is missing" 0 '4 attempts, 4 ok'
+order=$(sed -n 's/^\[.*ok *good\/batch=\([13]\).*/\1/p' err | xargs)
+[ "$order" = "1 3 1 3" ] || not_ok "repeats are interleaved: $order"
+
+# Another build of the worker makes results stale.
+cp "$LM_WORKER" other
+printf 'exec %s "$@"\n' "$folder/other" | cat <(echo '#!/bin/sh') - >script
+chmod +x script
+LM_WORKER=$folder/script run m.yaml --only good --keep-stale
+expect "--keep-stale leaves stale results" 0 '0 attempts'
+LM_WORKER=$folder/script run plan m.yaml --only good
+expect "stale is shown" 0 'ok \(stale\)'
+LM_WORKER=$folder/script run m.yaml --only good
+expect "stale results are run again" 0 '2 attempts, 2 ok'
+
+run m.yaml --only good --where batch=1 --set seed=9
+expect "--set makes a cell of its own" 0 'ok +good/batch=1,seed=9'
+grep -q 'good/batch=1,seed=9' results/m/plan.json || not_ok "which enters the plan"
+run m.yaml --only good
+grep -q 'good/batch=1,seed=9' results/m/plan.json || not_ok "and stays there"
+
+run try mine env='{"MISBEHAVE":"ok"}' steps=7
+expect "try runs one cell in a folder of its own" 0 'ok +mine'
+[ -d results/try_mine/cells ] || not_ok "results/try_mine is there"
+run try mine stesp=7
+expect "try refuses an unknown parameter" 2 "'steps'"
+run try
+expect "try needs a name" 2 'needs a name'
+
+run report results/m
+expect "report rebuilds the tables" 0 'good/batch=1'
+run report --json
+expect "report speaks JSON" 0 '"cell": "good/batch=1"' '"status": "crashed"' '"excluded"'
+run report nosuch
+expect "a report of nothing says so" 2 "no results in 'nosuch'"
+
+# Corrupt and truncated records: said, never fatal, and run again.
+record=$(ls results/m/cells/good_batch=3-*/attempt-*/record.json | tail -1)
+head -c 100 "$record" >torn && cp torn "$record"
+run report results/m
+expect "a torn record does not stop the report" 0
+run m.yaml --only good --repeats 1
+expect "a torn last record is run again" 0 '1 attempt, 1 ok'
+
+run clean m.yaml --only crash
+expect "clean shows what it would remove" 0 'crash-' 'would be removed'
+[ "$(attempts 'crash-*')" = 2 ] || not_ok "and removes nothing"
+run clean m.yaml --only crash --yes
+expect "clean --yes removes" 0 'removed'
+[ "$(attempts 'crash-*')" = 0 ] || not_ok "the cell's results are gone"
+[ "$(attempts 'memory-*')" != 0 ] || not_ok "others stay"
+echo mine >results/m/notes.txt
+run clean m.yaml --yes
+expect "clean of a whole matrix" 0 'removed'
+[ "$(ls results/m)" = notes.txt ] || not_ok "leaves only what is not ours"
+
+# Disks and permissions.
+echo >file
+run m.yaml --only good --out file/below
+expect "an unwritable results folder is one sentence" 2 "runner: cannot .*file"
+[ "$(grep -c . err)" = 1 ] || not_ok "and only one"
+if [ "$(id -u)" = 0 ] && mount -t tmpfs -o size=256k,mode=755 none file2 2>/dev/null ||
+    { mkdir -p file2 && mount -t tmpfs -o size=256k none file2 2>/dev/null; }; then
+    dd if=/dev/zero of=file2/ballast bs=1k count=200 status=none
+    run m.yaml --only good --out file2
+    full=$status
+    [ "$full" = 1 ] || [ "$full" = 2 ] || not_ok "a full disk exits $full"
+    grep -q 'No space left' err || not_ok "a full disk says so"
+    rm file2/ballast
+    run m.yaml --only good --out file2
+    expect "with room again the matrix completes" 0
+    umount file2
+fi
+nothing_left results || not_ok "no process is left"
+exit $failed

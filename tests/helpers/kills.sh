@@ -1,0 +1,84 @@
+#!/usr/bin/env bash
+# Kill the runner, or its supervisors, with SIGKILL at random instants, again and again,
+# until every record has been checked: none lost, torn or doubled, no process left, and
+# the matrix completed by the runs that follow.
+# usage: tests/helpers/kills.sh runner|supervisor COUNT MATRIX.yaml LONGEST_MS [SEED]
+set -euo pipefail
+victim=$1 count=$2 file=$(realpath "$3") longest_ms=$4
+[ -n "${5-}" ] && RANDOM=$5
+source tests/helpers/runner.sh
+[ -n "${KILLS_WORKER-}" ] && LM_WORKER=$KILLS_WORKER
+[ "${KILLS_WORKER-}" = own ] && unset LM_WORKER
+
+fail() {
+    echo "not ok - kill $kills of the $victim, round $round: $1"
+    tail -n 20 err
+    mkdir -p "$build/kills" && cp -r results err "$build/kills/" 2>/dev/null || true
+    exit 1
+}
+
+# What was recorded stays as it was.
+remember() {
+    find results -name record.json -exec sha256sum {} + >sums.new 2>/dev/null || true
+    if [ -s sums ]; then
+        sha256sum --check --quiet sums >sums.out 2>&1 || fail "a record changed or is gone"
+    fi
+    mv sums.new sums
+}
+
+whole() {
+    local record
+    while read -r record; do
+        [ "$(tail -c 2 "$record")" = "}" ] || fail "'$record' is torn"
+    done < <(find results -name record.json)
+    "$runner" report --json >report.json 2>report.err || fail "$(cat report.err)"
+    ! grep -q '"damage"' report.json || fail "a record is damaged"
+}
+
+# Once a round is through, each cell has exactly one attempt that was not lost.
+once_each() {
+    local cell finished
+    for cell in results/*/cells/*/; do
+        finished=$({ grep -LE '^ "status": "(lost|interrupted)"' \
+            "$cell"attempt-*/record.json || true; } | wc -l)
+        [ "$finished" = 1 ] || fail "'$cell' has $finished finished attempts"
+    done
+    [ -z "$(find results -name '.claim-*' -o -name '*.tmp.*' | head -n 1)" ] ||
+        echo "note: a temporary file of a killed process is left" >>notes
+}
+
+kills=0 round=1
+while [ "$kills" -lt "$count" ]; do
+    "$runner" "$file" >out 2>err </dev/null &
+    pid=$!
+    ms=$((RANDOM * longest_ms / 32768))
+    sleep "$((ms / 1000)).$(printf %03d $((ms % 1000)))"
+    target=$pid
+    if [ "$victim" = supervisor ]; then
+        target=$(cut -d' ' -f1 "/proc/$pid/task/$pid/children" 2>/dev/null) || target=
+    fi
+    if [ -n "$target" ] && kill -KILL "$target" 2>/dev/null; then
+        kills=$((kills + 1))
+    fi
+    status=0
+    wait $pid 2>/dev/null || status=$?
+    if [ -d results ]; then
+        nothing_left results || fail "a process is left"
+        remember
+        [ "$status" = 137 ] || whole
+    fi
+    # A run that came through has nothing left to do: start over.
+    if [ "$status" = 0 ]; then
+        once_each
+        rm -rf results sums
+        round=$((round + 1))
+    fi
+done
+status=0
+"$runner" "$file" >out 2>err </dev/null || status=$?
+[ "$status" = 0 ] || fail "the last run exits $status"
+remember
+whole
+once_each
+nothing_left results || fail "a process is left"
+echo "ok - $kills kills of the $victim over $round rounds of $(basename "$file")"
