@@ -1,9 +1,9 @@
 /*
  * A YAML document as a tree of texts, lists and maps, each with its place. Nothing is
  * interpreted: `on`, `1e-3` and `~` are texts. The subset: one document, text keys, no
- * tags; anchors are shared, not copied; `<<` merges maps. What could make a reader hang
- * or run out of memory (depth over 64, hundreds of anchors, merges that multiply) is
- * refused in a sentence.
+ * tags, no directives; anchors are shared, not copied; `<<` merges maps. What could
+ * make a reader hang or run out of memory (depth over 64, hundreds of anchors, merges
+ * that multiply) is refused in a sentence.
  */
 #ifndef MATRIX_TREE_H
 #define MATRIX_TREE_H

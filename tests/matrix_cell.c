@@ -411,6 +411,29 @@ static void a_large_matrix_expands_and_one_too_large_is_refused(void **state) {
     text_finish(&err);
 }
 
+static void excludes_that_would_take_hours_are_refused(void **state) {
+    (void)state;
+    struct text yaml = {0}, err = {0};
+    struct cells cells;
+    text_add(&yaml, ONE "  axes:\n    seed: [0");
+    for (int i = 1; i < 20000; i++) {
+        text_addf(&yaml, ", %d", i);
+    }
+    text_add(&yaml, "]\n  exclude:\n");
+    for (int i = 0; i < 2000; i++) {
+        text_add(&yaml, "  - {when: {data: '*a*b*c*d'}, because: x}\n");
+    }
+    struct document *d = document_parse("m.yaml", yaml.data, yaml.size, &err);
+    assert_non_null(d);
+    assert_false(cells_expand(&d, 1, NULL, &cells, &err));
+    assert_string_equal(text_get(&err), "m.yaml:2:3: found more excludes times cells "
+                                        "than can be compared, expected "
+                                        "fewer");
+    document_destroy(d);
+    text_finish(&yaml);
+    text_finish(&err);
+}
+
 static void cells_carry_what_the_file_says(void **state) {
     (void)state;
     const char *yaml = "defaults: {layers: 2, timeout_s: 7}\n"
@@ -451,6 +474,7 @@ int main(void) {
             cmocka_unit_test(baseline_is_one_cell),
             cmocka_unit_test(a_name_in_several_files_selects_in_each),
             cmocka_unit_test(a_large_matrix_expands_and_one_too_large_is_refused),
+            cmocka_unit_test(excludes_that_would_take_hours_are_refused),
             cmocka_unit_test(cells_carry_what_the_file_says),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

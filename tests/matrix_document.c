@@ -61,6 +61,12 @@ static void broken_yaml_is_one_sentence(void **state) {
                                    "expected each key "
                                    "once"},
             {"[a]: 1\n", "m.yaml:1:1: found a key that is no text, expected a name"},
+            {"%YAML 1.1\n---\n" ONE,
+                    "m.yaml:1:1: found a line that starts with '%', expected no YAML "
+                    "directive"},
+            {"# x\n%TAG !a! tag:b,2000:\n---\n" ONE,
+                    "m.yaml:2:1: found a line that starts with '%', expected no YAML "
+                    "directive"},
             {"a: !!int 1\n", "m.yaml:1:4: found a YAML tag, expected a plain value"},
             {"a: !x [1]\n", "m.yaml:1:4: found a YAML tag, expected a plain value"},
     };
