@@ -86,7 +86,7 @@ static void add_memory(
         set_integer(fields, "witness_bytes", witness);
     }
     if (t->comm) {
-        set_integer(fields, "comm_bytes", comm_bytes_moved(t->comm));
+        set_integer(fields, "comm_bytes", t->comm_bytes);
     }
 }
 

@@ -392,6 +392,7 @@ bool train_run(struct attempt *a) {
         return false;
     }
     t.train_ms = warmup_ms + t.window_ms;
+    t.comm_bytes = t.comm ? comm_bytes_moved(t.comm) : 0;
     if (!attempt_phase(a, "eval") || !evaluate(&t, &t.evaluation) ||
             !attempt_phase(a, "instrument") || !instrument(&t) ||
             !attempt_phase(a, "end") || !outcome_send_result(&t)) {

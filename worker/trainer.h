@@ -33,6 +33,7 @@ struct trainer {
     double *step_ms; /* [steps − warmup_steps], the timed ones */
     double window_ms, train_ms, startup_ms;
     double first_loss, final_loss;            /* means over ranks */
+    int64_t comm_bytes;                       /* moved in all steps */
     struct engine_step last;                  /* of the last step */
     struct evaluation evaluation;             /* after the last step */
     double phase_ms[5][TRAINER_INSTRUMENTED]; /* in struct engine_phases' order */

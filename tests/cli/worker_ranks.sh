@@ -23,7 +23,16 @@ for shape in "2 naive" "2 bucketed" "4 bucketed"; do
         not_ok "$shape: every token of the split is evaluated once"
     [ "$(field "$folder/events.1" result window_tokens)" = $((11 * 8 * 32 / world)) ] ||
         not_ok "$shape: each rank counts its own tokens"
-    [ "$(field "$folder/events.1" result comm_bytes)" -gt 0 ] || not_ok "$shape: bytes move"
+    sum=0
+    for ((r = 0; r < world; r++)); do
+        sum=$((sum + $(field "$folder/events.$r" result comm_bytes)))
+    done
+    # Every rank reads the others' part of its slice, and writes theirs: 2 x (N - 1)
+    # times the gradient, padded to whole slots, in each of 12 steps.
+    grads=$(field "$folder/events.0" result grads_bytes)
+    least=$((12 * 2 * (world - 1) * $(field "$folder/events.0" result params) * 4))
+    [ $sum -ge $least ] && [ $sum -le $((12 * 2 * (world - 1) * grads)) ] ||
+        not_ok "$shape: $sum bytes moved, from $least"
     cp "$folder/events.0" "$folder/$ddp$world"
 done
 # Cut into buckets or not, the bits are the same.
