@@ -31,7 +31,8 @@ static const char *id_of(const struct candidate *c) {
     return c ? c->first->cell->id : "";
 }
 
-static void fill_recommendations(const struct page *p, struct table *t) {
+// `least`: workloads of fewer candidates are left out.
+static void fill_recommendations(const struct page *p, size_t least, struct table *t) {
     struct context which = workload_context(p);
     table_add_code(t, "workload", "workload");
     table_add_number(t, "techniques", "techniques", HUMAN_COUNT);
@@ -44,6 +45,9 @@ static void fill_recommendations(const struct page *p, struct table *t) {
     struct text name = {0};
     for (size_t i = 0; i < p->candidates->workload_count; i++) {
         const struct workload *w = p->candidates->workloads + i;
+        if (w->count < least) {
+            continue;
+        }
         text_clear(&name);
         context_show(&w->candidates[0].first->cell->params, &which, &name);
         table_row(t);
@@ -378,14 +382,17 @@ bool answer_add(struct page *p, struct text *err) {
     const size_t few = 3;
     bool in_words = p->candidates->workload_count <= few;
     struct table t = {0};
-    fill_recommendations(p, &t);
+    fill_recommendations(p, 1, &t);
     add_recommendations(p, &t, in_words);
     add_scaling(p);
     add_choices(p);
     if (!in_words && most_candidates(p) > 1) {
         text_add(&p->markdown, "Cells are ranked only against cells that do the same "
                                "work:\n\n");
-        page_add_table(p, &t, "recommendations");
+        struct table ranked = {0};
+        fill_recommendations(p, 2, &ranked);
+        page_add_table(p, &ranked, "recommendations");
+        table_finish(&ranked);
     }
     bool ok = page_add_csv(p, &t, "recommendations", err);
     table_finish(&t);

@@ -50,19 +50,33 @@ static const char *verdict_on(const struct choice *c, const struct choice_row *r
                                                : "slower";
 }
 
+static bool is_partner(const struct choice *c, const struct tally *o) {
+    for (size_t i = 0; i < c->row_count; i++) {
+        if (c->rows[i].partner == o) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static struct context others(const struct tallies *o, enum param axis) {
     struct context c = o->varies;
     c.has[axis] = false;
     return c;
 }
 
-static void add_rows(const struct tallies *o, const struct choice *c, struct table *t) {
+// All rows, or only those that have a partner or are one.
+static void add_rows(const struct tallies *o, const struct choice *c, bool only_pairs,
+        struct table *t) {
     struct context rest = others(o, c->axis);
     struct text value = {0};
     for (size_t i = 0; i < c->row_count; i++) {
         const struct choice_row *row = c->rows + i;
         const struct tally *item = row->tally;
         bool counts = tally_counts(item);
+        if (only_pairs && (row->repeated || (!row->partner && !is_partner(c, item)))) {
+            continue;
+        }
         table_row(t);
         text_clear(&value);
         params_show(&item->cell->params, c->axis, &value);
@@ -170,10 +184,28 @@ static void introduce(struct page *p, const struct choice *c) {
     text_finish(&value);
 }
 
-// Worth a table of its own: it tells something, or is short.
+// Worth a table of its own: it tells something, or is short. Seeds have a section.
 static bool is_shown(const struct page *p, const struct choice *c) {
-    return choice_leader(p->tallies, c->axis) == c->axis &&
+    return c->axis != PARAM_SEED && choice_leader(p->tallies, c->axis) == c->axis &&
            (c->pairs || c->row_count <= 12);
+}
+
+// A sweep over numbers is also looked at as it is: how far does memory grow? The ranks
+// have their tables above.
+static void add_sweep(struct page *p, const struct choice *c, const char *name) {
+    const size_t most = 24;
+    enum axis_type type = axes_get(c->axis)->type;
+    if (c->axis == PARAM_RANKS || c->pairs > most ||
+            (type != AXIS_INTEGER && type != AXIS_REAL)) {
+        return;
+    }
+    struct table t = {0};
+    add_row_columns(&t, axes_get(c->axis)->name);
+    add_rows(p->tallies, c, true, &t);
+    if (t.row_count <= most) {
+        page_add_table(p, &t, name);
+    }
+    table_finish(&t);
 }
 
 static void show(struct page *p, const struct choice *c, const struct table *rows,
@@ -181,6 +213,7 @@ static void show(struct page *p, const struct choice *c, const struct table *row
     introduce(p, c);
     if (c->contexts > 1 && c->pairs) {
         add_values(p, c, name);
+        add_sweep(p, c, name);
     } else {
         page_add_table(p, rows, name);
     }
@@ -192,12 +225,12 @@ static bool add_axis(
     choice_init(&c, p->tallies, axis);
     struct table rows = {0};
     add_row_columns(&rows, axes_get(axis)->name);
-    add_rows(p->tallies, &c, &rows);
+    add_rows(p->tallies, &c, false, &rows);
     struct text name = {0};
     text_addf(&name, "by_%s", axes_get(axis)->name);
     if (is_shown(p, &c)) {
         show(p, &c, &rows, text_get(&name));
-    } else if (choice_leader(p->tallies, axis) == axis) {
+    } else if (axis != PARAM_SEED && choice_leader(p->tallies, axis) == axis) {
         text_add(unjudged, unjudged->size ? ", " : "");
         markdown_add_code(unjudged, axes_get(axis)->name);
     }
@@ -218,8 +251,10 @@ bool axis_add(struct page *p, struct text *err) {
     struct text unjudged = {0};
     for (int i = 0; ok && written && i < PARAM_COUNT; i++) {
         if (p->tallies->varies.has[i]) {
-            text_add(&p->markdown, any ? "" : "## By parameter\n\n");
-            any = true;
+            if (!any && i != PARAM_SEED) {
+                text_add(&p->markdown, "## By parameter\n\n");
+                any = true;
+            }
             written = add_axis(p, (enum param)i, &unjudged, err);
         }
     }

@@ -28,7 +28,15 @@ static int by_workload(const void *a, const void *b) {
 }
 
 static struct candidate sum_up(const struct tally *const *group, size_t count) {
-    struct candidate c = {.first = group[0], .seeds = count};
+    struct candidate c = {.first = group[0], .cells = count};
+    for (size_t i = 0; i < count; i++) {
+        bool known = false;
+        for (size_t k = 0; k < i && !known; k++) {
+            known = context_compare_value(&group[k]->cell->params,
+                            &group[i]->cell->params, PARAM_SEED) == 0;
+        }
+        c.seeds += !known;
+    }
     double *values = text_allocate(count * sizeof *values);
     for (size_t i = 0; i < count; i++) {
         values[i] = tally_metric(group[i], "tokens_per_s");

@@ -1,8 +1,9 @@
 /*
- * Candidates: what a reader chooses between. Cells that differ in nothing but the seed
- * are one candidate, with the seeds' mean and range; every other cell is its own.
- * Candidates that do the same work (model, batch, ranks, data, training) by different
- * techniques form a workload, and only within one are they ranked.
+ * Candidates: what a reader chooses between. Cells that differ in nothing but the seed,
+ * or in nothing at all because two experiments share them, are one candidate, with
+ * their mean and range; every other cell is its own. Candidates that do the same work
+ * (model, batch, ranks, data, training) by different techniques form a workload, and
+ * only within one are they ranked.
  */
 #ifndef REPORTS_CANDIDATE_H
 #define REPORTS_CANDIDATE_H
@@ -14,7 +15,8 @@
 
 struct candidate {
     const struct tally *first; /* in plan order */
-    size_t seeds;              /* cells it sums up */
+    size_t cells;              /* that it sums up */
+    size_t seeds;              /* different ones among them */
     struct range tps;
     double peak_bytes;
     struct range ppl; /* over the seeds; low = value = high for one seed */

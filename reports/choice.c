@@ -84,6 +84,12 @@ static struct choice_value *value_of(const struct choice *c, const struct params
     return NULL;
 }
 
+static int by_value(const void *a, const void *b, void *axis) {
+    const struct choice_value *x = a;
+    const struct choice_value *y = b;
+    return context_compare_value(x->params, y->params, *(enum param *)axis);
+}
+
 static void find_values(struct choice *c, const struct tallies *o) {
     for (size_t i = 0; i < o->count; i++) {
         const struct tally *item = o->items + i;
@@ -100,6 +106,7 @@ static void find_values(struct choice *c, const struct tallies *o) {
         v->cells++;
         v->ok += tally_counts(item);
     }
+    qsort_r(c->values, c->value_count, sizeof *c->values, by_value, &c->axis);
 }
 
 void choice_drop_followers(const struct tallies *o, struct context *c) {
@@ -143,35 +150,51 @@ static size_t count_pairs(const struct choice *c, const struct params *value) {
             continue;
         }
         for (size_t i = start; i < end; i++) {
-            const struct tally *o = c->rows[i].tally;
-            pairs += tally_counts(o) && !same_value(c, &o->cell->params, value);
+            const struct params *p = &c->rows[i].tally->cell->params;
+            bool repeated =
+                    i > start && same_value(c, p, &c->rows[i - 1].tally->cell->params);
+            pairs += tally_counts(c->rows[i].tally) && !repeated &&
+                     !same_value(c, p, value);
         }
     }
     return pairs;
 }
 
-// One rank; or the baseline's value, else the default, but one that has pairs; else the
-// value that has most of them.
-static size_t choose_reference(const struct choice *c, const struct tallies *o) {
-    struct params one;
-    params_init(&one);
+// What a technique is held against: the baseline's value, else the default, if it has
+// pairs.
+static const struct choice_value *usual_value(
+        const struct choice *c, const struct tallies *o) {
+    struct params defaults;
+    params_init(&defaults);
     const struct params *wanted[] = {
-            o->baseline ? &o->baseline->cell->params : NULL, &one};
-    for (int i = c->axis == PARAM_RANKS; i < 2; i++) {
+            o->baseline ? &o->baseline->cell->params : NULL, &defaults};
+    for (int i = 0; i < 2 && context_is_technique(c->axis); i++) {
         const struct choice_value *v = wanted[i] ? value_of(c, wanted[i]) : NULL;
-        if (v && (c->axis == PARAM_RANKS || count_pairs(c, v->params))) {
-            return (size_t)(v - c->values);
+        if (v && count_pairs(c, v->params)) {
+            return v;
         }
     }
-    size_t best = 0;
+    return NULL;
+}
+
+// Of a sweep the smallest value that has many pairs, so that it reads upwards; one rank
+// in any case, since the scaling series are held against that.
+static size_t choose_reference(const struct choice *c, const struct tallies *o) {
+    const struct choice_value *usual = usual_value(c, o);
+    if (usual || c->axis == PARAM_RANKS) {
+        return usual ? (size_t)(usual - c->values) : 0;
+    }
+    size_t *pairs = text_allocate(c->value_count * sizeof *pairs);
     size_t most = 0;
     for (size_t i = 0; i < c->value_count; i++) {
-        size_t pairs = count_pairs(c, c->values[i].params);
-        if (pairs > most) {
-            most = pairs;
-            best = i;
-        }
+        pairs[i] = count_pairs(c, c->values[i].params);
+        most = pairs[i] > most ? pairs[i] : most;
     }
+    size_t best = 0;
+    while (2 * pairs[best] < most) {
+        best++;
+    }
+    free(pairs);
     return best;
 }
 
@@ -179,6 +202,9 @@ static void pair(
         struct choice *c, struct choice_row *row, const struct tally *partner) {
     const struct tally *o = row->tally;
     row->partner = partner;
+    if (row->repeated) {
+        return;
+    }
     struct choice_value *v = value_of(c, &o->cell->params);
     v->pairs++;
     c->pairs++;
@@ -196,6 +222,9 @@ static void pair_up(struct choice *c) {
         const struct tally *partner = partner_in(c, start, end, reference);
         for (size_t i = start; i < end; i++) {
             const struct tally *o = c->rows[i].tally;
+            c->rows[i].repeated = i > start && tally_counts(c->rows[i - 1].tally) &&
+                                  same_value(c, &o->cell->params,
+                                          &c->rows[i - 1].tally->cell->params);
             const struct tally *other =
                     c->axis == PARAM_RANKS ? o->scaling_base : partner;
             if (other && tally_counts(o) &&
@@ -212,7 +241,8 @@ static struct stats ratios(
     size_t count = 0;
     for (size_t i = 0; i < c->row_count; i++) {
         const struct choice_row *row = c->rows + i;
-        if (row->partner && same_value(c, &row->tally->cell->params, v->params)) {
+        if (row->partner && !row->repeated &&
+                same_value(c, &row->tally->cell->params, v->params)) {
             values[count++] = stats_ratio(tally_metric(row->tally, metric),
                     tally_metric(row->partner, metric));
         }

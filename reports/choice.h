@@ -24,12 +24,13 @@ struct choice_value {
 struct choice_row {
     const struct tally *tally;
     const struct tally *partner; /* NULL where there is none that counts */
+    bool repeated; /* the same cell stands before it, under another experiment's name */
 };
 
 struct choice {
     enum param axis;
     struct context with; /* parameters that always move with it, such as zipped ones */
-    struct choice_value *values; /* in plan order of their first cell */
+    struct choice_value *values; /* ascending */
     size_t value_count;
     size_t reference;        /* index: what the others are compared with */
     size_t pairs;            /* over all values */

@@ -26,10 +26,20 @@ static void put(struct table *t, const struct tally *o, const char *metric,
     }
 }
 
-// Bold only means something where there is something to beat.
-static double best_if_many(
-        const struct tallies *o, size_t ok, const char *metric, bool largest) {
-    return ok > 1 ? best_of(o, metric, largest) : NAN;
+// Bold only means something among cells that do the same work.
+static bool has_best(const struct tallies *o, size_t ok) {
+    for (int i = 0; i < PARAM_COUNT; i++) {
+        if (o->varies.has[i] && !context_is_technique((enum param)i) &&
+                i != PARAM_SEED) {
+            return false;
+        }
+    }
+    return ok > 1;
+}
+
+static double best_if(
+        const struct tallies *o, bool wanted, const char *metric, bool largest) {
+    return wanted ? best_of(o, metric, largest) : NAN;
 }
 
 static void add_columns(struct table *t) {
@@ -57,10 +67,11 @@ void comparison_table(const struct tallies *o, struct table *t) {
         ok += tally_counts(o->items + i);
         all_ok = all_ok && (!o->items[i].last || tally_counts(o->items + i));
     }
-    double ppl = best_if_many(o, ok, "val_ppl", false);
-    double train = best_if_many(o, ok, "train_s", false);
-    double peak = best_if_many(o, ok, "peak_bytes", false);
-    double tps = best_if_many(o, ok, "tokens_per_s", true);
+    bool bold = has_best(o, ok);
+    double ppl = best_if(o, bold, "val_ppl", false);
+    double train = best_if(o, bold, "train_s", false);
+    double peak = best_if(o, bold, "peak_bytes", false);
+    double tps = best_if(o, bold, "tokens_per_s", true);
     for (size_t i = 0; i < o->count; i++) {
         const struct tally *item = o->items + i;
         if (!item->last) {
@@ -130,7 +141,7 @@ bool comparison_add(struct page *p, struct text *err) {
         if (p->tallies->baseline) {
             text_add(&p->markdown, "Speed-up is against ");
             markdown_add_code(&p->markdown, p->tallies->baseline->cell->id);
-            text_add(&p->markdown, "; bold is the best of its column.\n\n");
+            text_add(&p->markdown, ".\n\n");
         } else {
             text_add(&p->markdown, "No speed-up: ");
             markdown_add_text(&p->markdown, p->tallies->baseline_missing);

@@ -106,12 +106,20 @@ bool report_write(const char *matrix_folder, FILE *out, struct text *err) {
     if (!results_read(matrix_folder, &results, err)) {
         return false;
     }
+    // The name becomes part of file names; a plan from elsewhere is not to be trusted.
+    const char *matrix = results.plan.matrix;
+    if (!*matrix || strchr(matrix, '/')) {
+        text_fail(err, "'%s/plan.json': '%s' is no name of a matrix", matrix_folder,
+                matrix);
+        results_finish(&results);
+        return false;
+    }
     struct tallies tallies;
     tallies_init(&tallies, &results);
     struct candidates candidates;
     candidates_init(&candidates, &tallies);
     struct page page = {.folder = matrix_folder,
-            .matrix = results.plan.matrix,
+            .matrix = matrix,
             .tallies = &tallies,
             .candidates = &candidates};
     bool ok = write_results(&page, err) && write_page(&page, err) &&

@@ -134,8 +134,7 @@ static void describe_model(const struct tally *o, struct text *out) {
     if (params_kv_heads(p) != params_integer(p, PARAM_HEADS)) {
         text_addf(out, " (%lld for keys and values)", (long long)params_kv_heads(p));
     }
-    text_addf(out, ", d_ff %lld, sequences of %lld tokens", (long long)params_d_ff(p),
-            (long long)params_integer(p, PARAM_SEQ_LEN));
+    text_addf(out, ", d_ff %lld", (long long)params_d_ff(p));
 }
 
 // Stars, pipes and the like were escaped where the values came in.

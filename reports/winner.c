@@ -10,6 +10,8 @@ static void add_name(struct text *out, const struct candidate *c) {
     markdown_add_code(out, c->first->cell->id);
     if (c->seeds > 1) {
         text_addf(out, " (mean of %zu seeds)", c->seeds);
+    } else if (c->cells > 1) {
+        text_addf(out, " (mean of %zu equal cells)", c->cells);
     }
 }
 

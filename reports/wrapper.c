@@ -111,23 +111,31 @@ static struct context rest_of(const struct tallies *o) {
     return rest;
 }
 
-// Why an efficiency is missing, each reason once.
+// Why an efficiency is missing, cell by cell as far as there is room.
 static void add_reasons(
         struct page *p, const struct tally *const *group, size_t count) {
-    const char *last = NULL;
+    const size_t most = 4;
+    size_t reasons = 0;
     for (size_t i = 0; i < count; i++) {
-        const char *reason = group[i]->scaling_missing;
-        if (reason && reason != last) {
-            text_add(&p->markdown, last ? "" : "Without scaling efficiency:\n\n");
+        if (!group[i]->scaling_missing) {
+            continue;
+        }
+        if (reasons++ < most) {
+            text_add(&p->markdown,
+                    reasons == 1 ? "Without scaling efficiency:\n\n" : "");
             text_add(&p->markdown, "- ");
             markdown_add_code(&p->markdown, group[i]->cell->id);
             text_add(&p->markdown, ": ");
-            markdown_add_text(&p->markdown, reason);
+            markdown_add_text(&p->markdown, group[i]->scaling_missing);
             text_add(&p->markdown, "\n");
-            last = reason;
         }
     }
-    text_add(&p->markdown, last ? "\n" : "");
+    if (reasons > most) {
+        text_add(&p->markdown, "- … and ");
+        human_plural(&p->markdown, reasons - most, "more cell");
+        text_add(&p->markdown, ", see the column `missing` of the results\n");
+    }
+    text_add(&p->markdown, reasons ? "\n" : "");
 }
 
 static size_t end_of_group(

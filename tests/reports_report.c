@@ -351,6 +351,46 @@ static void a_folder_without_a_plan_is_one_sentence(void **state) {
     close_scene(&s);
 }
 
+static void a_plan_cannot_write_outside_its_folder(void **state) {
+    (void)state;
+    struct scene s = {0};
+    open_scene(&s, "");
+    free(s.folder.results.plan.matrix);
+    s.folder.results.plan.matrix = text_copy("../escaped");
+    folder_cell(&s.folder, "a", "a", "", NULL);
+    folder_seal(&s.folder);
+    struct text err = {0};
+    assert_done(folder_write(&s.folder, s.path, &err), &err);
+    assert_false(report_write(s.path, NULL, &err));
+    assert_non_null(strstr(text_get(&err), "../escaped"));
+    text_finish(&err);
+    close_scene(&s);
+}
+
+// Types that nobody promised: numbers as text, text as numbers, lists of the wrong
+// kind.
+static void records_with_odd_types_break_nothing(void **state) {
+    (void)state;
+    struct scene s = {0};
+    open_scene(&s, "a");
+    size_t a = folder_cell(&s.folder, "a", "a", "", NULL);
+    size_t b = folder_cell(&s.folder, "b", "b", "kernel=flash", NULL);
+    struct record *r = folder_attempt(&s.folder, a, STATUS_OK, 100, MIB);
+    json_object_set_new(r->metrics, "tokens_per_s", json_string("fast"));
+    json_object_set_new(r->metrics, "peak_bytes", json_array());
+    json_object_set_new(r->provenance, "cores", json_string("two"));
+    json_object_set_new(r->provenance, "cpu", json_integer(5));
+    json_object_set_new(r->provenance, "gpus", json_pack("[i,[],{}]", 1));
+    json_array_append_new(r->memory, json_string("params"));
+    json_array_append_new(r->memory, json_pack("{s:i}", "kind", 3));
+    folder_attempt(&s.folder, b, STATUS_OK, 0, 0);
+    report(&s);
+    assert_int_equal(check_csv(&s, "demo_results.csv"), 2);
+    assert_silent(&s, "demo_report.md", "nan");
+    assert_silent(&s, "demo_report.md", "inf ");
+    close_scene(&s);
+}
+
 static void no_cell_run_yet_is_a_report_too(void **state) {
     (void)state;
     struct scene s = {0};
@@ -467,6 +507,41 @@ static void stated_statuses_are_held_against_what_happened(void **state) {
     // What is expected asks for no remedy.
     assert_says(&s, "demo_report.md", "- **hang**: ");
     assert_silent(&s, "demo_report.md", "- **crashed**: ");
+    close_scene(&s);
+}
+
+static void cells_shared_by_experiments_are_no_seeds(void **state) {
+    (void)state;
+    struct scene s = {0};
+    open_scene(&s, "");
+    for (int i = 0; i < 3; i++) {
+        char id[16];
+        snprintf(id, sizeof id, "n%d", i);
+        size_t at = folder_cell(
+                &s.folder, id, id, i < 2 ? "batch=2" : "batch=2 kernel=flash", NULL);
+        folder_attempt(&s.folder, at, STATUS_OK, 100 - 10 * i, MIB);
+    }
+    report(&s);
+    assert_says(&s, "demo_report.md", "**Fastest**: `n0` (mean of 2 equal cells)");
+    assert_silent(&s, "demo_report.md", "seeds)");
+    close_scene(&s);
+}
+
+static void sweeps_of_numbers_show_their_rows(void **state) {
+    (void)state;
+    struct scene s = {0};
+    open_scene(&s, "");
+    for (int i = 0; i < 6; i++) {
+        char id[32], settings[64];
+        snprintf(id, sizeof id, "n/batch=%d,kernel=%d", 1 << (i / 2), i % 2);
+        snprintf(settings, sizeof settings, "batch=%d kernel=%s", 1 << (i / 2),
+                i % 2 ? "flash" : "naive");
+        size_t at = folder_cell(&s.folder, "n", id, settings, NULL);
+        folder_attempt(&s.folder, at, STATUS_OK, 100 + i, (1 << (i / 2)) * MIB);
+    }
+    report(&s);
+    assert_says(
+            &s, "demo_report.md", "| `4` | `n/batch=4,kernel=1` | 105 | 4.00 MiB |");
     close_scene(&s);
 }
 
@@ -688,12 +763,16 @@ int main(void) {
             cmocka_unit_test(names_that_need_escapes_break_nothing),
             cmocka_unit_test(torn_records_are_named_and_the_rest_reported),
             cmocka_unit_test(a_folder_without_a_plan_is_one_sentence),
+            cmocka_unit_test(a_plan_cannot_write_outside_its_folder),
+            cmocka_unit_test(records_with_odd_types_break_nothing),
             cmocka_unit_test(no_cell_run_yet_is_a_report_too),
             cmocka_unit_test(one_cell_is_not_ranked_against_itself),
             cmocka_unit_test(differences_within_noise_are_called_so),
             cmocka_unit_test(different_work_is_never_ranked),
             cmocka_unit_test(many_workloads_are_summed_up),
             cmocka_unit_test(stated_statuses_are_held_against_what_happened),
+            cmocka_unit_test(cells_shared_by_experiments_are_no_seeds),
+            cmocka_unit_test(sweeps_of_numbers_show_their_rows),
             cmocka_unit_test(zipped_parameters_are_one_choice),
             cmocka_unit_test(seeds_are_averaged_not_ranked),
             cmocka_unit_test(checkpointing_that_changes_a_loss_is_called_a_fault),
