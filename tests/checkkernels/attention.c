@@ -10,10 +10,15 @@
 
 #include "tests/checkkernels/check.h"
 
+static const char *const names[] = {"naive", "fused", "flash"};
+
+static bool wanted(const char *op, const char *name) {
+    return !op || strcmp(op, name) == 0 || strcmp(op, "attention") == 0;
+}
+
 struct run {
     struct attention_shape shape;
     enum dtype type;
-    double scale; // of the inputs
     struct tensor qkv, dout, out, dqkv;
 };
 
@@ -36,36 +41,29 @@ static struct tensor bytes(size_t count) {
     return check_tensor(&o, DTYPE_U8, true);
 }
 
-// Forward and backward of one kernel into out and dqkv, and forward alone once more
-// without anything saved: the same bits.
-static void run_kernel(struct check *check, const struct check_case *c,
-        const struct kernels *k, struct stream *stream, const char *name,
-        struct run *r) {
+// Forward and backward of one kernel into out and dqkv.
+static bool run_kernel(const struct kernels *k, struct stream *stream, const char *name,
+        int threads, bool keep, struct run *r, struct kernel_error *err) {
     const struct attention_kernel *a = k->attention(name);
     struct attention_memory memory;
-    struct kernel_error err = {0};
-    a->plan(&r->shape, r->type, 2, &memory);
+    a->plan(&r->shape, r->type, threads, &memory);
     struct tensor saved = bytes(memory.saved), none = {0};
     struct tensor room = bytes(memory.forward_scratch);
     struct tensor back = bytes(memory.backward_scratch);
-    struct tensor again = make(ROLE_OUT, r->out.type, 1, &r->shape, r->shape.heads, 0);
-    if (!a->forward(stream, &r->out, &saved, &room, &r->qkv, &r->shape, &err) ||
-            !a->backward(stream, &r->dqkv, &back, &r->dout, &r->out, &r->qkv, &saved,
-                    &r->shape, &err) ||
-            !a->forward(stream, &again, &none, &room, &r->qkv, &r->shape, &err)) {
-        check_fail(check, c, "%s", err.sentence);
+    bool ok = a->forward(
+            stream, &r->out, keep ? &saved : &none, &room, &r->qkv, &r->shape, err);
+    if (ok && keep) {
+        ok = a->backward(stream, &r->dqkv, &back, &r->dout, &r->out, &r->qkv, &saved,
+                &r->shape, err);
     }
-    if (memcmp(again.data, r->out.data, tensor_bytes(&again)) != 0) {
-        check_fail(check, c, "forward differs without backward to come");
-    }
-    if (!check_zones(&saved) || !check_zones(&room) || !check_zones(&back) ||
-            !check_zones(&r->out) || !check_zones(&r->dqkv)) {
-        check_fail(check, c, "wrote outside an operand");
+    if (ok && (!check_zones(&saved) || !check_zones(&room) || !check_zones(&back) ||
+                      !check_zones(&r->out) || !check_zones(&r->dqkv))) {
+        ok = kernel_fail(err, KERNEL_DEVICE_FAULT, "wrote outside an operand");
     }
     check_free(&saved);
     check_free(&room);
     check_free(&back);
-    check_free(&again);
+    return ok;
 }
 
 // To the type and back.
@@ -182,39 +180,81 @@ static void judge(struct check *check, const struct check_case *c, const char *w
     }
 }
 
-static void check_shape(struct check *check, const char *name, enum dtype type,
+static struct run open_run(const struct run *like, enum dtype type) {
+    const struct attention_shape *s = &like->shape;
+    struct run r = *like;
+    r.out = make(ROLE_OUT, type, 1, s, s->heads, 0);
+    r.dqkv = make(ROLE_OUT, type, 1, s, s->heads + 2 * s->kv_heads, 0);
+    return r;
+}
+
+static void close_run(struct run *r) {
+    check_free(&r->out);
+    check_free(&r->dqkv);
+}
+
+// One kernel of the table at work: near the truth; the same bits on three threads and,
+// forward, when no backward is to come.
+static void check_kernel(struct check *check, const struct check_case *c,
+        const struct run *truth, const struct run *plain) {
+    struct kernel_error err = {0};
+    struct run one = open_run(truth, c->type), three = open_run(truth, c->type);
+    struct run alone = open_run(truth, c->type);
+    const struct kernels *k = check->fast;
+    if (!run_kernel(k, check->stream, c->op, 1, true, &one, &err) ||
+            !run_kernel(k, check->stream3, c->op, 3, true, &three, &err) ||
+            !run_kernel(k, check->stream, c->op, 1, false, &alone, &err)) {
+        check_fail(check, c, "%s", err.sentence);
+    }
+    judge(check, c, "out", &one.out, &truth->out, &plain->out, check->tf32);
+    judge(check, c, "dqkv", &one.dqkv, &truth->dqkv, &plain->dqkv, check->tf32);
+    if (memcmp(one.out.data, three.out.data, tensor_bytes(&one.out)) ||
+            memcmp(one.dqkv.data, three.dqkv.data, tensor_bytes(&one.dqkv))) {
+        check_fail(check, c, "depends on the threads");
+    }
+    if (memcmp(one.out.data, alone.out.data, tensor_bytes(&one.out))) {
+        check_fail(check, c, "forward differs where no backward is to come");
+    }
+    close_run(&one);
+    close_run(&three);
+    close_run(&alone);
+    check->cases++;
+}
+
+static void check_shape(struct check *check, const char *op, enum dtype type,
         double scale, const struct attention_shape *s) {
-    struct check_case c = {.op = name, .type = type};
-    int64_t all = s->heads + 2 * s->kv_heads;
+    struct check_case c = {.op = "attention", .type = type};
+    struct kernel_error err = {0};
     snprintf(c.shape, sizeof(c.shape), "B%lld T%lld H%lld/%lld D%lld w%lld x%g",
             (long long)s->batch, (long long)s->seq_len, (long long)s->heads,
             (long long)s->kv_heads, (long long)s->head_dim, (long long)s->window,
             scale);
-    struct run fast = {.shape = *s,
+    struct run inputs = {.shape = *s,
             .type = type,
-            .scale = scale,
-            .qkv = make(ROLE_IN, type, scale, s, all, 1),
-            .dout = make(ROLE_IN, type, 1, s, s->heads, 2),
-            .out = make(ROLE_OUT, type, 1, s, s->heads, 0),
-            .dqkv = make(ROLE_OUT, type, 1, s, all, 0)};
-    struct run truth = fast;
-    truth.out = make(ROLE_OUT, DTYPE_F64, 1, s, s->heads, 0);
-    truth.dqkv = make(ROLE_OUT, DTYPE_F64, 1, s, all, 0);
-    struct tensor eager_out = make(ROLE_OUT, DTYPE_F64, 1, s, s->heads, 0);
-    struct tensor eager_dqkv = make(ROLE_OUT, DTYPE_F64, 1, s, all, 0);
-    run_kernel(check, &c, check->truth, check->truth_stream, name, &truth);
-    run_kernel(check, &c, check->fast, check->stream, name, &fast);
+            .qkv = make(ROLE_IN, type, scale, s, s->heads + 2 * s->kv_heads, 1),
+            .dout = make(ROLE_IN, type, 1, s, s->heads, 2)};
+    struct run truth = open_run(&inputs, DTYPE_F64);
+    struct run plain = open_run(&inputs, DTYPE_F64);
+    if (!run_kernel(check->truth, check->stream, "naive", 1, true, &truth, &err)) {
+        check_fail(check, &c, "%s", err.sentence);
+    }
     if (type != DTYPE_F32) {
-        eager(&fast, &eager_out, &eager_dqkv);
+        eager(&inputs, &plain.out, &plain.dqkv);
     }
-    judge(check, &c, "out", &fast.out, &truth.out, &eager_out, check->tf32);
-    judge(check, &c, "dqkv", &fast.dqkv, &truth.dqkv, &eager_dqkv, check->tf32);
-    struct tensor *all_tensors[] = {&fast.qkv, &fast.dout, &fast.out, &fast.dqkv,
-            &truth.out, &truth.dqkv, &eager_out, &eager_dqkv};
-    for (size_t i = 0; i < sizeof(all_tensors) / sizeof(*all_tensors); i++) {
-        check_free(all_tensors[i]);
+    for (int t = 0; t < check->table_count; t++) {
+        check->fast = check->tables[t];
+        // The reference has one kernel under three names.
+        for (int n = 0; n < (t == 0 ? 1 : 3); n++) {
+            c.op = names[n];
+            if (wanted(op, c.op)) {
+                check_kernel(check, &c, &truth, &plain);
+            }
+        }
     }
-    check->cases++;
+    close_run(&truth);
+    close_run(&plain);
+    check_free(&inputs.qkv);
+    check_free(&inputs.dout);
 }
 
 static double best_time(struct check *check, const struct attention_kernel *a,
@@ -222,14 +262,14 @@ static double best_time(struct check *check, const struct attention_kernel *a,
     struct kernel_error err;
     double best = INFINITY;
     for (int i = 0; i < 21; i++) {
-        double start = check_now();
+        double start = check_now(check);
         if (backward) {
             a->backward(check->stream, &r->dqkv, room, &r->dout, &r->out, &r->qkv,
                     saved, &r->shape, &err);
         } else {
             a->forward(check->stream, &r->out, saved, room, &r->qkv, &r->shape, &err);
         }
-        best = fmin(best, check_now() - start);
+        best = fmin(best, check_now(check) - start);
     }
     return best;
 }
@@ -262,6 +302,7 @@ static void bench_shape(struct check *check, const char *name, enum dtype type,
         snprintf(shape, sizeof(shape), "B%lld T%lld H%lld D%lld", (long long)s->batch,
                 (long long)s->seq_len, (long long)s->heads, (long long)s->head_dim);
         check_line(check, op, shape, type, best, flops, bytes_moved);
+        check->cases++;
     }
     struct tensor *all_tensors[] = {&r.qkv, &r.dout, &r.out, &r.dqkv, &saved, &room};
     for (size_t i = 0; i < sizeof(all_tensors) / sizeof(*all_tensors); i++) {
@@ -270,29 +311,26 @@ static void bench_shape(struct check *check, const char *name, enum dtype type,
 }
 
 void check_attention(struct check *check, const char *op) {
-    static const char *names[] = {"naive", "fused", "flash"};
     static const enum dtype types[] = {DTYPE_F32, DTYPE_BF16, DTYPE_F16};
     static const struct attention_shape small[] = {{2, 7, 2, 2, 8, 0},
             {1, 1, 2, 1, 16, 0}, {1, 64, 2, 2, 32, 0}, {2, 67, 4, 2, 24, 5},
             {1, 49, 3, 1, 40, 1}, {1, 50, 2, 1, 64, 49}, {1, 50, 2, 1, 64, 50},
-            {1, 177, 2, 1, 128, 0}, {1, 193, 1, 1, 72, 130}, {1, 300, 2, 1, 8, 33}};
+            {1, 137, 2, 1, 128, 0}, {1, 193, 1, 1, 72, 130}, {1, 300, 2, 1, 8, 33}};
     static const struct attention_shape timed[] = {
             {12, 64, 4, 4, 32, 0}, {1, 1024, 8, 8, 64, 0}};
-    for (int n = 0; n < 3; n++) {
-        if (op && strcmp(op, names[n]) != 0 && strcmp(op, "attention") != 0) {
-            continue;
+    if (!wanted(op, "naive") && !wanted(op, "fused") && !wanted(op, "flash")) {
+        return;
+    }
+    for (int t = 0; t < (check->tf32 ? 1 : 3); t++) {
+        for (size_t i = 0; !check->bench && i < sizeof(small) / sizeof(*small); i++) {
+            check_shape(check, op, types[t], 1, &small[i]);
         }
-        for (int t = 0; t < 3 && (t == 0 || !check->tf32); t++) {
-            for (size_t i = 0; check->bench && i < sizeof(timed) / sizeof(*timed);
-                    i++) {
-                bench_shape(check, names[n], types[t], &timed[i]);
-            }
-            for (size_t i = 0; !check->bench && i < sizeof(small) / sizeof(*small);
-                    i++) {
-                check_shape(check, names[n], types[t], 1, &small[i]);
-            }
-            if (!check->bench) { // scores beyond what exp can hold
-                check_shape(check, names[n], types[t], 5, &small[3]);
+        if (!check->bench) { // scores beyond what exp can hold
+            check_shape(check, op, types[t], 5, &small[3]);
+        }
+        for (int i = 0; check->bench && i < 6; i++) {
+            if (wanted(op, names[i / 2])) {
+                bench_shape(check, names[i / 2], types[t], &timed[i % 2]);
             }
         }
     }

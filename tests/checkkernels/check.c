@@ -68,9 +68,9 @@ double check_half_ulp(enum dtype type) {
     return type == DTYPE_BF16 ? 0x1p-8 : type == DTYPE_F16 ? 0x1p-11 : 0x1p-24;
 }
 
-double check_now(void) {
+double check_now(const struct check *check) {
     struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
+    clock_gettime(check->threads == 1 ? CLOCK_PROCESS_CPUTIME_ID : CLOCK_MONOTONIC, &t);
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
@@ -165,36 +165,68 @@ void check_fail(
         struct check *check, const struct check_case *c, const char *format, ...) {
     va_list arguments;
     check->failures++;
-    printf("FAIL %s %s %s: ", c->op, c->shape, dtype_name(c->type));
+    printf("FAIL %s %s %s, table %s: ", c->op, c->shape, dtype_name(c->type),
+            check->fast ? check->fast->name : check->truth->name);
     va_start(arguments, format);
     vprintf(format, arguments);
     va_end(arguments);
     printf("\n");
 }
 
-// The tensors of a case for one table. Inputs are shared between the two.
+// A case's inputs, and what it starts from where it writes in place.
+static void open_inputs(const struct check_case *c, struct tensor *inputs) {
+    for (int i = 0; i < c->count; i++) {
+        const struct operand *o = &c->operands[i];
+        inputs[i] = (struct tensor){0};
+        if (o->role == ROLE_IN || o->role == ROLE_IN_OUT) {
+            inputs[i] = check_tensor(o, o->type, false);
+            check_fill(&inputs[i], o, (uint64_t)i + 1);
+        }
+    }
+}
+
+// The tensors of a case for one table: inputs are shared, all else is its own. Reals
+// are F64 for the truth.
 static void open_tensors(const struct check_case *c, const struct kernels *k,
-        struct tensor *t, const struct tensor *shared, bool truth) {
+        const struct tensor *inputs, bool truth, struct tensor *t) {
     for (int i = 0; i < c->count; i++) {
         struct operand o = c->operands[i];
-        bool real = o.type != DTYPE_I32 && o.type != DTYPE_U8;
-        if (o.role == ROLE_SCRATCH) {
+        bool wide = truth && o.type != DTYPE_I32 && o.type != DTYPE_U8;
+        if (o.role == ROLE_IN) {
+            t[i] = inputs[i];
+        } else if (o.role == ROLE_SCRATCH) {
             o.size[0] = (int64_t)c->scratch(c, k, i);
             o.size[0] = o.size[0] ? o.size[0] : 1;
             t[i] = check_tensor(&o, DTYPE_U8, true);
-        } else if (truth && o.role == ROLE_IN) {
-            t[i] = shared[i];
         } else {
-            t[i] = check_tensor(&o, truth && real ? DTYPE_F64 : o.type, false);
-            if (truth && o.role == ROLE_IN_OUT) {
-                for (int64_t e = 0; e < tensor_count(&t[i]); e++) {
-                    check_set(&t[i], e, check_get(&shared[i], e));
-                }
-            } else if (o.role != ROLE_OUT) {
-                check_fill(&t[i], &o, (uint64_t)i + 1);
-            }
+            t[i] = check_tensor(&o, wide ? DTYPE_F64 : o.type, false);
+        }
+        for (int64_t e = 0; o.role == ROLE_IN_OUT && e < tensor_count(&t[i]); e++) {
+            check_set(&t[i], e, check_get(&inputs[i], e));
         }
     }
+}
+
+static void close_tensors(
+        const struct check_case *c, const struct tensor *inputs, struct tensor *t) {
+    for (int i = 0; i < c->count; i++) {
+        if (t[i].data && t[i].data != inputs[i].data) {
+            check_free(&t[i]);
+        }
+    }
+}
+
+static void close_inputs(const struct check_case *c, struct tensor *inputs) {
+    for (int i = 0; i < c->count; i++) {
+        if (inputs[i].data) {
+            check_free(&inputs[i]);
+        }
+    }
+}
+
+static bool writes(const struct check_case *c, int operand) {
+    enum role role = c->operands[operand].role;
+    return role == ROLE_OUT || role == ROLE_IN_OUT;
 }
 
 static void compare(struct check *check, const struct check_case *c, int operand,
@@ -204,7 +236,8 @@ static void compare(struct check *check, const struct check_case *c, int operand
     double absolute = c->absolute + (got->type == DTYPE_F16 ? 0x1p-25 : 0x1p-126);
     for (int64_t i = 0; i < tensor_count(got); i++) {
         double g = check_get(got, i), w = check_get(want, i);
-        if ((isnan(g) && isnan(w)) || g == w) {
+        // Infinity is right where the truth has it; NaN never is, for none goes in.
+        if (g == w) {
             continue;
         }
         if (!(fabs(g - w) <= absolute + relative * fabs(w))) {
@@ -215,31 +248,47 @@ static void compare(struct check *check, const struct check_case *c, int operand
     }
 }
 
-static void check_once(struct check *check, const struct check_case *c) {
-    struct tensor fast[OPERANDS_MAX], truth[OPERANDS_MAX];
+// One table against the truth on one thread, then on three: the same bits.
+static void check_table(struct check *check, const struct check_case *c,
+        const struct tensor *inputs, const struct tensor *truth) {
+    struct tensor one[OPERANDS_MAX], three[OPERANDS_MAX];
     struct kernel_error err = {0};
-    open_tensors(c, check->fast, fast, NULL, false);
-    open_tensors(c, check->truth, truth, fast, true);
-    if (!c->call(c, check->truth, check->truth_stream, truth, &err) ||
-            !c->call(c, check->fast, check->stream, fast, &err)) {
+    open_tensors(c, check->fast, inputs, false, one);
+    open_tensors(c, check->fast, inputs, false, three);
+    if (!c->call(c, check->fast, check->stream, one, &err) ||
+            !c->call(c, check->fast, check->stream3, three, &err)) {
         check_fail(check, c, "%s", err.sentence);
     }
     for (int i = 0; i < c->count; i++) {
-        enum role role = c->operands[i].role;
-        if (!check_zones(&fast[i])) {
+        if (!check_zones(&one[i]) || !check_zones(&three[i])) {
             check_fail(check, c, "wrote outside operand %d", i);
         }
-        if (role == ROLE_OUT || role == ROLE_IN_OUT) {
-            compare(check, c, i, &fast[i], &truth[i]);
+        if (writes(c, i)) {
+            compare(check, c, i, &one[i], &truth[i]);
+        }
+        if (writes(c, i) && memcmp(one[i].data, three[i].data, tensor_bytes(&one[i]))) {
+            check_fail(check, c, "operand %d depends on the threads", i);
         }
     }
-    for (int i = 0; i < c->count; i++) {
-        if (c->operands[i].role != ROLE_IN) {
-            check_free(&truth[i]);
-        }
-        check_free(&fast[i]);
+    close_tensors(c, inputs, one);
+    close_tensors(c, inputs, three);
+}
+
+static void check_once(struct check *check, const struct check_case *c) {
+    struct tensor inputs[OPERANDS_MAX], truth[OPERANDS_MAX];
+    struct kernel_error err = {0};
+    open_inputs(c, inputs);
+    open_tensors(c, check->truth, inputs, true, truth);
+    if (!c->call(c, check->truth, check->stream, truth, &err)) {
+        check_fail(check, c, "%s", err.sentence);
     }
-    check->cases++;
+    for (int i = 0; i < check->table_count; i++) {
+        check->fast = check->tables[i];
+        check_table(check, c, inputs, truth);
+        check->cases++;
+    }
+    close_tensors(c, inputs, truth);
+    close_inputs(c, inputs);
 }
 
 void check_line(const struct check *check, const char *op, const char *shape,
@@ -252,7 +301,7 @@ void check_line(const struct check *check, const char *op, const char *shape,
 
 // The roofs are those of the kernels' own best cases, on every thread: a product whose
 // operands stay in the cache, and a copy.
-void check_roofs(struct check *check) {
+bool check_roofs(struct check *check) {
     struct kernel_error err = {0};
     struct stream *stream;
     struct stream_options options = {.threads = check->threads};
@@ -272,14 +321,15 @@ void check_roofs(struct check *check) {
     memset(b.data, 0, tensor_bytes(&b));
     memset(x.data, 0, tensor_bytes(&x));
     if (!check->fast->stream_create(&options, &stream, &err)) {
-        abort();
+        fprintf(stderr, "checkkernels: %s\n", err.sentence);
+        return false;
     }
     for (int i = 0; i < 25; i++) {
-        double start = check_now();
+        double start = check_now(check);
         check->fast->matmul_forward(stream, &out, &scratch, &a, &b, NULL, &err);
-        double middle = check_now();
+        double middle = check_now(check);
         check->fast->add(stream, &y, &x, &x, &err);
-        add_s = fmin(add_s, check_now() - middle);
+        add_s = fmin(add_s, check_now(check) - middle);
         product_s = fmin(product_s, middle - start);
     }
     check->peak_flops = 2 * (double)(side * side * side) / product_s;
@@ -295,26 +345,28 @@ void check_roofs(struct check *check) {
     for (size_t i = 0; i < sizeof(all) / sizeof(*all); i++) {
         check_free(all[i]);
     }
+    return true;
 }
 
 static void bench_once(struct check *check, const struct check_case *c) {
     enum { REPEATS = 31 };
-    struct tensor t[OPERANDS_MAX];
+    struct tensor inputs[OPERANDS_MAX], t[OPERANDS_MAX];
     struct kernel_error err = {0};
     double best = INFINITY;
-    open_tensors(c, check->fast, t, NULL, false);
+    open_inputs(c, inputs);
+    open_tensors(c, check->fast, inputs, false, t);
     for (int i = 0; i < REPEATS; i++) {
-        double start = check_now();
+        double start = check_now(check);
         if (!c->call(c, check->fast, check->stream, t, &err)) {
             check_fail(check, c, "%s", err.sentence);
             break;
         }
-        best = fmin(best, check_now() - start);
+        best = fmin(best, check_now(check) - start);
     }
     check_line(check, c->op, c->shape, c->type, best, c->flops, c->bytes);
-    for (int i = 0; i < c->count; i++) {
-        check_free(&t[i]);
-    }
+    check->cases++;
+    close_tensors(c, inputs, t);
+    close_inputs(c, inputs);
 }
 
 void check_run(struct check *check, const struct check_case *c) {

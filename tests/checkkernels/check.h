@@ -62,12 +62,15 @@ struct check_case {
     double flops, bytes; /* of one call, for the floor */
 };
 
+enum { TABLES_MAX = 4 }; /* the float reference and each build of the CPU's */
+
 struct check {
-    const struct kernels *fast;
-    struct stream *stream;
-    const struct kernels *truth;
-    struct stream *truth_stream;
-    int threads;
+    const struct kernels *tables[TABLES_MAX];
+    int table_count;
+    const struct kernels *fast;  /* the one at work */
+    const struct kernels *truth; /* runs on any stream */
+    struct stream *stream, *stream3;
+    int threads; /* of `stream`: 1 but under --bench; stream3 has three */
     bool bench, tf32;
     double peak_flops, peak_bytes; /* a second, measured by check_roofs() */
     int cases, failures;
@@ -84,8 +87,9 @@ void check_run(struct check *check, const struct check_case *c);
 void check_fail(struct check *check, const struct check_case *c, const char *format,
         ...) __attribute__((format(printf, 3, 4)));
 
-/* Under --bench: measure what this machine can do, print it and the table's head. */
-void check_roofs(struct check *check);
+/* Under --bench: measure what this machine can do, print it and the table's head.
+ * False, after a complaint, where no stream could be made. */
+bool check_roofs(struct check *check);
 
 /* One line of the table. */
 void check_line(const struct check *check, const char *op, const char *shape,
@@ -101,7 +105,8 @@ double check_get(const struct tensor *t, int64_t i);
 void check_set(const struct tensor *t, int64_t i, double value);
 double check_half_ulp(enum dtype type); /* relative */
 
-double check_now(void); /* seconds */
+/* Seconds; with one thread of processor time, which a busy machine disturbs less. */
+double check_now(const struct check *check);
 
 /* One entry per op file: all its cases, of every type and shape. */
 void check_elementwise(struct check *check, const char *op);

@@ -1,7 +1,8 @@
 /*
- * checkkernels [--bench] [op…]: every fast kernel against the double-precision
- * reference, in every build that this machine can run; with --bench the times of the
- * widest build beside the floor that this machine's arithmetic and memory set.
+ * checkkernels [--bench] [op…]: the float reference and every fast kernel, in every
+ * build that this machine can run, against the double-precision reference; with --bench
+ * the times of the widest build beside the floor that this machine's arithmetic and
+ * memory set.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -33,22 +34,22 @@ static void run_ops(struct check *check, const char *op) {
 static bool open_streams(struct check *check, enum math math) {
     struct kernel_error err;
     struct stream_options options = {.threads = check->threads, .math = math};
+    struct stream_options three = {.threads = 3, .math = math};
     check->tf32 = math == MATH_TF32;
-    if (!check->fast->stream_create(&options, &check->stream, &err) ||
-            !check->truth->stream_create(&options, &check->truth_stream, &err)) {
+    if (!check->truth->stream_create(&options, &check->stream, &err)) {
+        fprintf(stderr, "checkkernels: %s\n", err.sentence);
+        return false;
+    }
+    if (!check->truth->stream_create(&three, &check->stream3, &err)) {
+        check->truth->stream_destroy(check->stream);
         fprintf(stderr, "checkkernels: %s\n", err.sentence);
         return false;
     }
     return true;
 }
 
-static void close_streams(struct check *check) {
-    check->fast->stream_destroy(check->stream);
-    check->truth->stream_destroy(check->truth_stream);
-}
-
-// All ops named in argv (all there are where none is) with one table.
-static bool run_table(struct check *check, int count, char **ops) {
+// All ops named in argv, all there are where none is.
+static bool run_all(struct check *check, int count, char **ops) {
     for (int math = MATH_F32; math <= MATH_TF32; math++) {
         if (check->bench && math == MATH_TF32) {
             continue;
@@ -59,46 +60,66 @@ static bool run_table(struct check *check, int count, char **ops) {
         for (int i = 0; i < (count ? count : 1); i++) {
             run_ops(check, count ? ops[i] : NULL);
         }
-        close_streams(check);
+        check->truth->stream_destroy(check->stream);
+        check->truth->stream_destroy(check->stream3);
     }
+    return true;
+}
+
+// False after a complaint; *first is then the first op.
+static bool read_options(struct check *check, int argc, char **argv, int *first) {
+    int i = 1;
+    for (; i < argc && strncmp(argv[i], "--", 2) == 0; i++) {
+        char *end;
+        if (strcmp(argv[i], "--bench") == 0) {
+            check->bench = true;
+        } else if (strcmp(argv[i], "--threads") == 0 && i + 1 < argc) {
+            check->threads = (int)strtol(argv[++i], &end, 10);
+            if (*end || check->threads < 1) {
+                fprintf(stderr, "checkkernels: --threads '%s' is no number from 1 on\n",
+                        argv[i]);
+                return false;
+            }
+        } else {
+            fprintf(stderr, "checkkernels: unknown option '%s'\n%s", argv[i], usage);
+            return false;
+        }
+    }
+    *first = i;
     return true;
 }
 
 int main(int argc, char **argv) {
     struct check check = {.truth = kernels_reference64(), .threads = 2};
-    int first = 1;
-    for (; first < argc && strncmp(argv[first], "--", 2) == 0; first++) {
-        if (strcmp(argv[first], "--bench") == 0) {
-            check.bench = true;
-        } else if (strcmp(argv[first], "--help") == 0) {
-            fputs(usage, stdout);
-            return 0;
-        } else if (strcmp(argv[first], "--threads") == 0 && first + 1 < argc) {
-            check.threads = (int)strtol(argv[++first], NULL, 10);
-        } else {
-            fprintf(stderr, "checkkernels: unknown option '%s'\n%s", argv[first],
-                    usage);
-            return 2;
-        }
+    int first;
+    if (argc > 1 && strcmp(argv[1], "--help") == 0) {
+        fputs(usage, stdout);
+        return 0;
     }
-    if (check.threads < 1) {
-        fputs("checkkernels: --threads must be 1 or more\n", stderr);
+    if (!read_options(&check, argc, argv, &first)) {
         return 2;
     }
     if (check.bench) {
         check.fast = kernels_cpu();
-        check_roofs(&check);
-        return run_table(&check, argc - first, argv + first) ? 0 : 1;
-    }
-    for (int i = 0; (check.fast = cpu_build(i)); i++) {
-        if (!run_table(&check, argc - first, argv + first)) {
+        if (!check_roofs(&check)) {
             return 1;
         }
+    } else {
+        check.threads = 1;
+        check.tables[check.table_count++] = kernels_reference();
+        for (int i = 0; cpu_build(i) && check.table_count < TABLES_MAX; i++) {
+            check.tables[check.table_count++] = cpu_build(i);
+        }
+    }
+    if (!run_all(&check, argc - first, argv + first)) {
+        return 1;
     }
     if (check.cases == 0) {
-        fputs("checkkernels: no such op\n", stderr);
+        fputs("checkkernels: no op of that name\n", stderr);
         return 2;
     }
-    printf("%d cases, %d failures\n", check.cases, check.failures);
+    if (!check.bench) {
+        printf("%d cases, %d failures\n", check.cases, check.failures);
+    }
     return check.failures ? 1 : 0;
 }
