@@ -21,7 +21,7 @@ for signal in INT TERM; do
     rm -rf results
     "$runner" m.yaml >out 2>err </dev/null &
     pid=$!
-    wait_for "$stuck_events"
+    wait_for_step "$stuck_events"
     kill -s $signal $pid
     status=0
     wait $pid || status=$?
@@ -38,7 +38,7 @@ sed -i 's/MISBEHAVE: slow_start/MISBEHAVE: stubborn/' m.yaml
 rm -rf results
 "$runner" m.yaml >out 2>err </dev/null &
 pid=$!
-wait_for "$stuck_events"
+wait_for_step "$stuck_events"
 kill -INT $pid
 sleep 0.2
 kill -INT $pid
@@ -52,7 +52,7 @@ rm -rf results
 sed -i 's/MISBEHAVE: stubborn/MISBEHAVE: stall/' m.yaml
 "$runner" m.yaml >first.out 2>first.err </dev/null &
 pid=$!
-wait_for "$stuck_events"
+wait_for_step "$stuck_events"
 run m.yaml --only stuck last
 expect "a cell that another runner runs is left alone" 1 'stuck: left alone' 'ok +last'
 run clean m.yaml --only stuck --yes
@@ -79,8 +79,7 @@ experiments:
 YAML
 "$runner" n.yaml >out 2>err </dev/null &
 pid=$!
-wait_for 'results/n/cells/alone-*/attempt-1/rank1.jsonl'
-sleep 0.3
+wait_for_step 'results/n/cells/alone-*/attempt-1/rank1.jsonl'
 kill -KILL "$(sed -n '/"supervisor"/,$s/.*"pid": \([0-9]*\).*/\1/p' \
     results/n/cells/alone-*/attempt-1/owner.json)"
 status=0
@@ -93,8 +92,7 @@ nothing_left results || not_ok "its ranks and their orphans are gone"
 rm -rf results
 "$runner" n.yaml >out 2>err </dev/null &
 pid=$!
-wait_for 'results/n/cells/alone-*/attempt-1/rank1.jsonl'
-sleep 0.3
+wait_for_step 'results/n/cells/alone-*/attempt-1/rank1.jsonl'
 kill -KILL "$pid" "$(sed -n '/"supervisor"/,$s/.*"pid": \([0-9]*\).*/\1/p' \
     results/n/cells/alone-*/attempt-1/owner.json)"
 wait $pid 2>/dev/null || true

@@ -55,7 +55,13 @@ while [ "$kills" -lt "$count" ]; do
     sleep "$((ms / 1000)).$(printf %03d $((ms % 1000)))"
     target=$pid
     if [ "$victim" = supervisor ]; then
-        target=$(cut -d' ' -f1 "/proc/$pid/task/$pid/children" 2>/dev/null) || target=
+        # Under the sanitizers a runner that exits has a child of theirs.
+        target=
+        for child in $(cat "/proc/$pid/task/$pid/children" 2>/dev/null); do
+            if { tr '\0' ' ' <"/proc/$child/cmdline"; } 2>/dev/null | grep -q ' supervise '; then
+                target=$child
+            fi
+        done
     fi
     if [ -n "$target" ] && kill -KILL "$target" 2>/dev/null; then
         kills=$((kills + 1))

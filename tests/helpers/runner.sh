@@ -71,12 +71,13 @@ nothing_left() {
     return 1
 }
 
-# wait_for FILE-GLOB: until something matches
-wait_for() {
+# wait_for_step FILE-GLOB: until an event file that matches tells of a step
+wait_for_step() {
     local i
-    for i in $(seq 500); do
-        compgen -G "$1" >/dev/null && return 0
+    for i in $(seq 1000); do
+        # shellcheck disable=SC2086
+        grep -qs '"event":"step"' $1 && return 0
         sleep 0.02
     done
-    not_ok "nothing matched $1"
+    not_ok "no step in $1"
 }
