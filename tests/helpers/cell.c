@@ -112,7 +112,7 @@ void cell_batch(struct cell *c, int step) {
 
 struct engine_step cell_step(struct cell *c, int step, double lr) {
     struct text err = {0};
-    struct engine_step out;
+    struct engine_step out = {0};
     cell_batch(c, step);
     must(engine_step(c->engine, c->inputs, c->targets, lr, &err) &&
                     engine_finish_step(c->engine, &out, &err),
