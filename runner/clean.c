@@ -43,9 +43,9 @@ static bool clean_folder(struct cleaning *c, const char *path, struct text *err)
 }
 
 /* Everything a matrix has, once no cell of it is left: reports, figures, plan. */
-static bool clean_rest(struct cleaning *c, const char *matrix, struct text *err) {
+static bool clean_rest(const char *out, const char *matrix, struct text *err) {
     struct text folder = {0}, path = {0}, prefix = {0};
-    matrices_folder(c->options->out, matrix, &folder);
+    matrices_folder(out, matrix, &folder);
     text_addf(&path, "%s/cells", text_get(&folder));
     bool ok = true;
     char **left = folder_names(text_get(&path), "");
@@ -109,29 +109,76 @@ static bool clean_matrix(struct cleaning *c, size_t d, struct text *err) {
         folder_free_names(names);
     }
     if (ok && c->options->yes) {
-        ok = clean_rest(c, matrix, err);
+        ok = clean_rest(c->options->out, matrix, err);
     }
     text_finish(&folder);
     text_finish(&path);
     return ok;
 }
 
+static bool has_plan(const char *folder) {
+    struct text path = {0};
+    text_addf(&path, "%s/plan.json", folder);
+    bool there = is_folder(folder) && access(text_get(&path), F_OK) == 0;
+    text_finish(&path);
+    return there;
+}
+
+/* A results folder by its path: what `runner try` made has no matrix file. */
+static bool clean_results(struct cleaning *c, const char *folder, struct text *err) {
+    struct text path = {0}, parent = {0};
+    text_addf(&path, "%s/cells", folder);
+    char **names = folder_names(text_get(&path), "");
+    bool ok = true;
+    for (char **n = names; ok && *n; n++) {
+        text_clear(&path);
+        text_addf(&path, "%s/cells/%s", folder, *n);
+        ok = clean_folder(c, text_get(&path), err);
+    }
+    folder_free_names(names);
+    text_clear(&path);
+    text_add_bytes(&path, folder, strlen(folder) - (folder[strlen(folder) - 1] == '/'));
+    const char *slash = strrchr(text_get(&path), '/');
+    text_add_bytes(&parent, slash ? text_get(&path) : ".",
+            slash ? (size_t)(slash - text_get(&path)) : 1);
+    if (ok && c->options->yes) {
+        ok = clean_rest(text_get(&parent), slash ? slash + 1 : text_get(&path), err);
+    }
+    text_finish(&path);
+    text_finish(&parent);
+    return ok;
+}
+
+static bool clean_matrices(struct cleaning *c, struct text *err) {
+    struct matrices *m = &c->matrices;
+    bool ok = matrices_load(m, c->options, err);
+    for (size_t d = 0; ok && d < m->count; d++) {
+        ok = clean_matrix(c, d, err);
+    }
+    return ok;
+}
+
 int clean_command(const struct options *o, FILE *out, FILE *talk, struct text *err) {
     struct cleaning c = {.options = o, .out = out, .talk = talk};
-    int code = 2;
+    bool ok = true;
     machine_init(&c.machine);
-    if (matrices_load(&c.matrices, o, err)) {
-        bool ok = true;
-        for (size_t d = 0; ok && d < c.matrices.count; d++) {
-            ok = clean_matrix(&c, d, err);
+    if (o->files.count && has_plan(o->files.items[0])) {
+        for (int i = 0; ok && i < o->files.count; i++) {
+            ok = has_plan(o->files.items[i])
+                         ? clean_results(&c, o->files.items[i], err)
+                         : text_fail(err, "there are no results in '%s'",
+                                   o->files.items[i]);
         }
+    } else {
+        ok = clean_matrices(&c, err);
+    }
+    if (ok) {
         fflush(out);
         fprintf(talk, "%zu cell%s, %.1f MiB %s\n", c.count, c.count == 1 ? "" : "s",
                 (double)c.bytes / 1048576,
                 o->yes ? "removed" : "would be removed; add --yes to remove them");
-        code = ok && !c.refused ? 0 : 1;
-        matrices_finish(&c.matrices);
     }
+    matrices_finish(&c.matrices);
     machine_finish(&c.machine);
-    return code;
+    return !ok ? 2 : c.refused ? 1 : 0;
 }

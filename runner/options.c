@@ -24,8 +24,9 @@ static const struct command_line commands[] = {
                 "list the cells, what is excluded and why; nothing runs"},
         {"try", COMMAND_TRY, "NAME key=value… [options]",
                 "one cell by hand, in a results folder of its own"},
-        {"clean", COMMAND_CLEAN, "[FILE…] [options]",
-                "remove the results of the selected cells (shows what first)"},
+        {"clean", COMMAND_CLEAN, "[FILE… | DIR…] [options]",
+                "remove the results of the selected cells, or of a folder (shows what "
+                "first)"},
         {"report", COMMAND_REPORT, "[DIR…] [options]",
                 "rebuild every table from the records alone"},
         {"devices", COMMAND_DEVICES, "[options]",

@@ -119,7 +119,6 @@ static void leave_alone(struct run *r, struct queue_cell *item) {
     r->progress.total -= item->left + 1;
     item->left = 0;
     item->has.live = true;
-    r->not_passed = true;
     queue_done(item);
 }
 
@@ -303,12 +302,12 @@ static void run_cells(struct run *r, struct text *err) {
         if (r->running == 0) {
             return;
         }
+        draw(r);
         wait_for_something(r);
         if (r->polled[1].revents) {
             uint64_t ticks;
             ssize_t ignored = read(r->timer_fd, &ticks, sizeof ticks);
             (void)ignored;
-            draw(r);
         }
         for (int i = 0; i < r->options->jobs; i++) {
             if (r->active[i].item && r->polled[2 + i].revents) {
@@ -353,7 +352,6 @@ static void begin_progress(struct run *r) {
         if (c->has.live) {
             progress_say(&r->progress, "%s: left alone, another runner is at it",
                     c->cell->id);
-            r->not_passed = true;
         }
     }
     if (r->progress.live) {
@@ -362,10 +360,24 @@ static void begin_progress(struct run *r) {
     }
 }
 
+/* What another runner has finished by now is as good as our own. */
+static void look_again(struct run *r, struct queue_cell *c) {
+    struct text folder = {0}, ignored = {0};
+    matrices_folder(r->options->out, c->cell->matrix, &folder);
+    store_look(&r->store, text_get(&folder), c->cell, false, &c->has, &ignored);
+    c->has.live = c->has.live || c->has.needed > 0;
+    text_finish(&folder);
+    text_finish(&ignored);
+}
+
 /* Cells that had all their attempts before this run count with their last one. */
 static void count_standing(struct run *r) {
     for (size_t i = 0; i < r->queue.count; i++) {
-        const struct queue_cell *c = &r->queue.cells[i];
+        struct queue_cell *c = &r->queue.cells[i];
+        if (c->has.live) {
+            look_again(r, c);
+            r->not_passed = r->not_passed || c->has.live;
+        }
         if (c->left == 0 && !c->has.live &&
                 (!c->has.recorded || !passes(r, c->cell, c->has.last_status))) {
             r->not_passed = true;

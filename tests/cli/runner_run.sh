@@ -87,6 +87,12 @@ expect "try refuses an unknown parameter" 2 "'steps'"
 run try
 expect "try needs a name" 2 'needs a name'
 
+run clean results/try_mine
+expect "clean shows what a try left" 0 'try_mine/cells/mine' 'would be removed'
+run clean results/try_mine --yes
+expect "and removes it" 0 '1 cell.* removed'
+[ -e results/try_mine ] && not_ok "its folder is gone"
+
 run report results/m
 expect "report rebuilds the tables" 0 'good/batch=1'
 run report --json
@@ -119,17 +125,23 @@ echo >file
 run m.yaml --only good --out file/below
 expect "an unwritable results folder is one sentence" 2 "runner: cannot .*file"
 [ "$(grep -c . err)" = 1 ] || not_ok "and only one"
-if [ "$(id -u)" = 0 ] && mount -t tmpfs -o size=256k,mode=755 none file2 2>/dev/null ||
-    { mkdir -p file2 && mount -t tmpfs -o size=256k none file2 2>/dev/null; }; then
-    dd if=/dev/zero of=file2/ballast bs=1k count=200 status=none
-    run m.yaml --only good --out file2
-    full=$status
-    [ "$full" = 1 ] || [ "$full" = 2 ] || not_ok "a full disk exits $full"
-    grep -q 'No space left' err || not_ok "a full disk says so"
-    rm file2/ballast
-    run m.yaml --only good --out file2
-    expect "with room again the matrix completes" 0
-    umount file2
+mkdir full
+if mount -t tmpfs -o size=256k none full 2>/dev/null; then
+    trap 'umount "$folder/full" 2>/dev/null || true; rm -rf "$folder"' EXIT
+    # From no room at all to room for all but the report: each write fails once.
+    for room in 0 8 16 24 32 40 48 64 96; do
+        dd if=/dev/zero of=full/ballast bs=1k count=$((256 - room)) status=none 2>/dev/null || true
+        run m.yaml --only good --out full
+        [ "$status" -le 2 ] || not_ok "a full disk ($room KiB left) exits $status"
+        [ "$status" = 0 ] || grep -q 'No space left' err || {
+            not_ok "a full disk ($room KiB left) says so"
+            cat err
+        }
+        rm full/ballast
+        run m.yaml --only good --out full
+        expect "with room again the matrix completes" 0
+        rm -rf full/m
+    done
 fi
 nothing_left results || not_ok "no process is left"
 exit $failed
