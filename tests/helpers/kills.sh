@@ -50,25 +50,35 @@ once_each() {
         echo "note: a temporary file of a killed process is left" >>notes
 }
 
+# The supervisor that runs just now, if one does.
+supervisor_of() {
+    local child
+    for child in $(cat "/proc/$1/task/$1/children" 2>/dev/null); do
+        # Under the sanitizers a runner that exits has a child of theirs.
+        if { tr '\0' ' ' <"/proc/$child/cmdline"; } 2>/dev/null | grep -q ' supervise '; then
+            echo "$child"
+        fi
+    done
+}
+
 kills=0 round=1
 while [ "$kills" -lt "$count" ]; do
     "$runner" "$file" >out 2>err </dev/null &
     pid=$!
-    ms=$((RANDOM * longest_ms / 32768))
-    sleep "$((ms / 1000)).$(printf %03d $((ms % 1000)))"
-    target=$pid
-    if [ "$victim" = supervisor ]; then
-        # Under the sanitizers a runner that exits has a child of theirs.
-        target=
-        for child in $(cat "/proc/$pid/task/$pid/children" 2>/dev/null); do
-            if { tr '\0' ' ' <"/proc/$child/cmdline"; } 2>/dev/null | grep -q ' supervise '; then
-                target=$child
-            fi
-        done
-    fi
-    if [ -n "$target" ] && kill -KILL "$target" 2>/dev/null; then
-        kills=$((kills + 1))
-    fi
+    while :; do
+        ms=$((RANDOM * longest_ms / 32768))
+        sleep "$((ms / 1000)).$(printf %03d $((ms % 1000)))"
+        kill -0 $pid 2>/dev/null || break
+        target=$pid
+        [ "$victim" = runner ] || target=$(supervisor_of $pid)
+        if [ -n "$target" ] && kill -KILL "$target" 2>/dev/null; then
+            kills=$((kills + 1))
+        fi
+        # The runner goes on without its supervisor, and is hit again.
+        if [ "$victim" = runner ] || [ "$kills" -ge "$count" ]; then
+            break
+        fi
+    done
     status=0
     wait $pid 2>/dev/null || status=$?
     if [ -d results ]; then
