@@ -24,6 +24,7 @@
 #include "runner/outcome.h"
 #include "runner/rank.h"
 #include "runner/signals.h"
+#include "runner/spawn.h"
 #include "runner/verdict.h"
 
 #define GRACE_MS 5000  /* from SIGTERM to SIGKILL */
@@ -115,111 +116,20 @@ static bool make_shared_memory(struct supervisor *s, struct text *err) {
            text_fail(err, "cannot make shared memory: %s", strerror(errno));
 }
 
-static int open_output(
-        const struct supervisor *s, int rank, const char *kind, struct text *err) {
-    struct text path = {0};
-    text_addf(&path, "%s/rank%d.%s", s->folder, rank, kind);
-    int fd = open(
-            text_get(&path), O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC, 0644);
-    if (fd < 0) {
-        text_fail(err, "cannot create '%s': %s", text_get(&path), strerror(errno));
-    }
-    text_finish(&path);
-    return fd;
-}
-
-struct variables {
-    char **items;
-    size_t count;
-};
-
-static void variable(struct variables *v, const char *name, const char *value) {
-    struct text t = {0};
-    text_addf(&t, "%s=%s", name, value);
-    v->items = text_reallocate(v->items, (v->count + 2) * sizeof *v->items);
-    v->items[v->count++] = text_take(&t);
-    v->items[v->count] = NULL;
-}
-
-static void variable_number(struct variables *v, const char *name, int value) {
-    char number[16];
-    snprintf(number, sizeof number, "%d", value);
-    variable(v, name, number);
-}
-
-static char **rank_environment(const struct supervisor *s, const struct rank *r) {
-    struct variables v = {0};
-    // Ours come first: of two equal names getenv() finds the first.
-    variable_number(&v, "LM_EVENT_FD", r->write_fd);
-    variable_number(&v, "LM_RANK", r->number);
-    variable_number(&v, "LM_WORLD", s->count);
-    variable_number(&v, "LM_LOCAL_RANK", r->number);
-    variable(&v, "LM_NONCE", s->owner.nonce);
-    if (s->shm_fd >= 0) {
-        variable_number(&v, "LM_SHM_FD", s->shm_fd);
-    }
-    json_t *env = json_loads(params_text(&s->spec.params, PARAM_ENV), 0, NULL);
-    const char *key;
-    json_t *value;
-    json_object_foreach(env, key, value) {
-        if (json_is_string(value)) {
-            variable(&v, key, json_string_value(value));
-        }
-    }
-    json_decref(env);
-    char **all = child_make_environment(v.items);
-    child_free_environment(v.items);
-    return all;
-}
-
 static bool start_rank(struct supervisor *s, struct rank *r, struct text *err) {
-    bool ok = false;
-    int worker_words = 0;
-    while (s->spec.worker[worker_words]) {
-        worker_words++;
+    struct spawn with = {.folder = s->folder,
+            .spec = &s->spec,
+            .nonce = s->owner.nonce,
+            .world = s->count,
+            .shm_fd = s->shm_fd,
+            .cgroup_fd = s->cgroup.folder_fd,
+            .memory_limit = s->memory_limit};
+    if (!spawn_rank(&with, r, err)) {
+        return false;
     }
-    struct text spec = {0};
-    path_of(s, "spec.json", &spec);
-    char **argv = text_allocate_zeroed((size_t)worker_words + 3, sizeof *argv);
-    memcpy(argv, s->spec.worker, (size_t)worker_words * sizeof *argv);
-    argv[worker_words] = "run";
-    argv[worker_words + 1] = spec.data;
-    char **envp = rank_environment(s, r);
-    int out = open_output(s, r->number, "stdout", err);
-    int err_fd = out >= 0 ? open_output(s, r->number, "stderr", err) : -1;
-    if (err_fd >= 0) {
-        struct child_spec c = {
-                .argv = argv,
-                .envp = envp,
-                .stdin_fd = -1,
-                .stdout_fd = out,
-                .stderr_fd = err_fd,
-                .keep_fds = {r->write_fd, s->shm_fd},
-                .keep_count = s->shm_fd >= 0 ? 2 : 1,
-                .cgroup_fd = s->cgroup.folder_fd,
-                .data_limit_bytes = s->memory_limit,
-        };
-        ok = child_start(&r->child, &c, err);
-    }
-    // From here only the rank holds the write end, so its death is our end of file.
-    close(r->write_fd);
-    r->write_fd = -1;
-    if (ok) {
-        r->started = true;
-        r->pid = r->child.pid;
-        r->heard_ms = clocks_now_ms();
-        s->alive++;
-    }
-    if (out >= 0) {
-        close(out);
-    }
-    if (err_fd >= 0) {
-        close(err_fd);
-    }
-    child_free_environment(envp);
-    free(argv);
-    text_finish(&spec);
-    return ok;
+    r->heard_ms = clocks_now_ms();
+    s->alive++;
+    return true;
 }
 
 /* ---- stopping ---- */
