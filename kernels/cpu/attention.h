@@ -109,29 +109,62 @@ static inline void seen(const struct attention_shape *s, int64_t i, int64_t j,
     *high = *high < *low ? *low : *high;
 }
 
+/*
+ * The next two work on whole vectors and throw away what is not seen: a causal row ends
+ * anywhere, and a scalar exp for each element past the last vector costs more than the
+ * vectors. Only a row's own last n % VECTOR_FLOATS elements are scalar.
+ */
+
 /* Scores of a row become e^(score·scale − highest) where seen, else 0; their sum. */
 static inline float exponentials(
         float *row, int64_t low, int64_t high, int64_t n, float scale, float highest) {
-    float sum = 0;
-    for (int64_t j = 0; j < low; j++) {
-        row[j] = 0;
+    float sums[VECTOR_FLOATS] ALIGNED = {0}, sum = 0;
+    int64_t v = 0;
+    for (; v + VECTOR_FLOATS <= n; v += VECTOR_FLOATS) {
+        float *at = row + v;
+        if (v + VECTOR_FLOATS <= low || v >= high) {
+            memset(at, 0, sizeof(sums));
+            continue;
+        }
+        int first = (int)(low - v), end = (int)(high - v);
+#pragma omp simd
+        for (int l = 0; l < VECTOR_FLOATS; l++) {
+            float e = fast_exp(at[l] * scale - highest);
+            at[l] = l >= first && l < end ? e : 0;
+            sums[l] += at[l];
+        }
     }
-#pragma omp simd reduction(+ : sum)
-    for (int64_t j = low; j < high; j++) {
-        row[j] = fast_exp(row[j] * scale - highest);
-        sum += row[j];
+    for (; v < n; v++) {
+        row[v] = v >= low && v < high ? fast_exp(row[v] * scale - highest) : 0;
+        sum += row[v];
     }
-    for (int64_t j = high; j < n; j++) {
-        row[j] = 0;
+    for (int l = 0; l < VECTOR_FLOATS; l++) {
+        sum += sums[l];
     }
     return sum;
 }
 
-static inline float largest(const float *row, int64_t low, int64_t high) {
-    float best = -__builtin_inff();
-#pragma omp simd reduction(max : best)
-    for (int64_t j = low; j < high; j++) {
-        best = row[j] > best ? row[j] : best;
+/* The largest score seen of a row of n; NaN is passed over. */
+static inline float largest(const float *row, int64_t low, int64_t high, int64_t n) {
+    float bests[VECTOR_FLOATS] ALIGNED, best = -__builtin_inff();
+    for (int l = 0; l < VECTOR_FLOATS; l++) {
+        bests[l] = best;
+    }
+    int64_t v = low / VECTOR_FLOATS * VECTOR_FLOATS;
+    for (; v < high && v + VECTOR_FLOATS <= n; v += VECTOR_FLOATS) {
+        const float *at = row + v;
+        int first = (int)(low - v), end = (int)(high - v);
+#pragma omp simd
+        for (int l = 0; l < VECTOR_FLOATS; l++) {
+            float x = l >= first && l < end ? at[l] : -__builtin_inff();
+            bests[l] = x > bests[l] ? x : bests[l];
+        }
+    }
+    for (; v < high; v++) {
+        best = v >= low && row[v] > best ? row[v] : best;
+    }
+    for (int l = 0; l < VECTOR_FLOATS; l++) {
+        best = bests[l] > best ? bests[l] : best;
     }
     return best;
 }

@@ -49,7 +49,7 @@ static void online_softmax(const struct attention_shape *s, struct running *run,
         int64_t low, high;
         float *row = scores + r * KEYS, *sums = gathered + r * D;
         seen(s, i + r, j, n, &low, &high);
-        float block = largest(row, low, high) * scale, old = run->highest[r];
+        float block = largest(row, low, high, n) * scale, old = run->highest[r];
         if (low == high || block == -INFINITY) {
             memset(row, 0, (size_t)n * sizeof(*row));
             continue;
@@ -162,15 +162,10 @@ static void softmax_backward(const struct group *g, const float *delta, int64_t 
         float *p = g->p + r * KEYS, *ds = g->ds + r * KEYS, mean = delta[r];
         seen(g->s, i + r, j, n, &low, &high);
         exponentials(p, low, high, n, scale, g->lse[i + r]);
-        for (int64_t x = 0; x < low; x++) {
-            ds[x] = 0;
-        }
+        // Unseen, p is 0 and so is ds.
 #pragma omp simd
-        for (int64_t x = low; x < high; x++) {
+        for (int64_t x = 0; x < n; x++) {
             ds[x] = p[x] * (ds[x] - mean) * scale;
-        }
-        for (int64_t x = high; x < n; x++) {
-            ds[x] = 0;
         }
         round_operand(p, n, g->tf32);
         round_operand(ds, n, g->tf32);

@@ -47,10 +47,14 @@ static void softmax_row(
     int64_t low, high;
     float scale = attention_scale(s);
     seen(s, i, 0, s->seq_len, &low, &high);
-    float highest = largest(row, low, high) * scale;
+    float highest = largest(row, low, high, s->seq_len) * scale;
     float sum = exponentials(row, low, high, s->seq_len, scale, highest);
-    multiply_row(row + low, high - low, 1 / sum);
-    round_operand(row + low, high - low, tf32);
+    // Whole vectors: what is not seen is 0 and stays so.
+    int64_t start = low / VECTOR_FLOATS * VECTOR_FLOATS;
+    int64_t end = (high + VECTOR_FLOATS - 1) / VECTOR_FLOATS * VECTOR_FLOATS;
+    int64_t count = min_of(end, s->seq_len) - start;
+    multiply_row(row + start, count, 1 / sum);
+    round_operand(row + start, count, tf32);
 }
 
 static void forward_head(struct stream *stream, struct tensor *out,

@@ -150,6 +150,13 @@ static void transpose(
     }
 }
 
+// `count` floats, a whole number of vectors known where this is inlined.
+static inline void copy_vectors(float *to, const float *from, int count) {
+    for (int i = 0; i < count; i += VECTOR_FLOATS) {
+        *(vector *)(to + i) = *(const vector *)(from + i);
+    }
+}
+
 // A run of a matrix's neighbours as floats.
 static void widen(
         float *to, const struct gemm_matrix *from, int64_t at, int64_t count) {
@@ -168,6 +175,13 @@ static bool is_float(const struct gemm_matrix *m) {
 
 void CPU(gemm_pack)(float *panel, const struct gemm_matrix *b, int64_t k, int64_t first,
         int64_t count) {
+    if (b->column == 1 && is_float(b) && count == GEMM_COLUMNS) {
+        const float *from = (const float *)b->tensor->data + b->offset + first;
+        for (int64_t p = 0; p < k; p++) {
+            copy_vectors(panel + p * GEMM_COLUMNS, from + p * b->row, GEMM_COLUMNS);
+        }
+        return;
+    }
     if (b->column == 1) { // rows of B are rows of the panel
         for (int64_t p = 0; p < k; p++) {
             float *to = panel + p * GEMM_COLUMNS;
@@ -221,8 +235,7 @@ const float *CPU(gemm_rows)(float *room, const struct gemm_matrix *a, int64_t k,
         bool whole = is_float(a) && count == GEMM_ROWS; // a copy of known size
         for (int64_t p = 0; p < k; p++) {
             if (whole) {
-                memcpy(room + p * GEMM_ROWS, from + p * a->column,
-                        GEMM_ROWS * sizeof(float));
+                copy_vectors(room + p * GEMM_ROWS, from + p * a->column, GEMM_ROWS);
             } else {
                 widen(room + p * count, a, p * a->column + first, count);
             }

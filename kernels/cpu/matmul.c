@@ -178,10 +178,10 @@ static void bias_gradient(struct stream *stream, struct tensor *dbias,
             load_floats(sum, dbias, n, width);
         }
         for (int64_t m = 0; m < M; m++) {
-            load_floats(line, dout, m * N + n, width);
+            const float *d = read_floats(line, dout, m * N + n, width);
 #pragma omp simd
             for (int64_t i = 0; i < width; i++) {
-                sum[i] += line[i];
+                sum[i] += d[i];
             }
         }
         store_floats(dbias, n, sum, width);

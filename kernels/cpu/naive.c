@@ -120,7 +120,7 @@ static void pass_row(
         }
         break;
     case PASS_SOFTMAX: {
-        float highest = largest(row, 0, T);
+        float highest = largest(row, 0, T, T);
         float sum = exponentials(row, 0, T, T, 1, highest);
         multiply_row(row, T, 1 / sum);
         break;

@@ -91,7 +91,11 @@ static inline void load_floats(
         float *restrict to, const struct tensor *t, int64_t at, int64_t count) {
     const uint16_t *half = (const uint16_t *)t->data + at;
     if (t->type == DTYPE_F32) {
-        memcpy(to, (const float *)t->data + at, (size_t)count * sizeof(float));
+        const float *from = (const float *)t->data + at;
+#pragma omp simd
+        for (int64_t i = 0; i < count; i++) { // rows are short: a call costs more
+            to[i] = from[i];
+        }
     } else if (t->type == DTYPE_BF16) {
 #pragma omp simd
         for (int64_t i = 0; i < count; i++) {
@@ -109,7 +113,11 @@ static inline void store_floats(
         const struct tensor *t, int64_t at, const float *restrict from, int64_t count) {
     uint16_t *half = (uint16_t *)t->data + at;
     if (t->type == DTYPE_F32) {
-        memcpy((float *)t->data + at, from, (size_t)count * sizeof(float));
+        float *to = (float *)t->data + at;
+#pragma omp simd
+        for (int64_t i = 0; i < count; i++) {
+            to[i] = from[i];
+        }
     } else if (t->type == DTYPE_BF16) {
 #pragma omp simd
         for (int64_t i = 0; i < count; i++) {
