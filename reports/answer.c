@@ -261,8 +261,9 @@ static void add_scaling(struct page *p) {
                 100 * tally_metric(best, "scaling_efficiency"));
         text_addf(&p->markdown, " efficiency (%s), ", best->scaling);
         markdown_add_code(&p->markdown, best->cell->id);
-        human_phrase(&p->markdown, ", with ", HUMAN_BYTES,
-                tally_metric(best, "memory_overhead_bytes"), " more a rank");
+        double more = tally_metric(best, "memory_overhead_bytes");
+        human_phrase(&p->markdown, ", with ", HUMAN_BYTES, fabs(more),
+                more < 0 ? " less a rank" : " more a rank");
         text_add(&p->markdown, ".\n");
     }
     text_add(&p->markdown, done > 1 ? "\n" : "");
@@ -362,6 +363,23 @@ static void add_noise_warning(struct page *p) {
     free(noise);
 }
 
+static bool has_single_attempts(const struct page *p) {
+    for (size_t i = 0; i < p->candidates->count; i++) {
+        if (p->candidates->items[i].attempts == 1) {
+            return p->candidates->count > 1;
+        }
+    }
+    return false;
+}
+
+// What it takes to tell more than was told.
+static void add_advice(struct page *p) {
+    if (has_single_attempts(p) && tallies_are_timings(p->tallies)) {
+        text_add(&p->markdown, "Cells that ran once are not told from the machine's "
+                               "drift between them; `--repeats 3` tells more.\n\n");
+    }
+}
+
 bool answer_add(struct page *p, struct text *err) {
     text_add(&p->markdown, "## Answer\n\n");
     add_counts(p);
@@ -378,7 +396,9 @@ bool answer_add(struct page *p, struct text *err) {
                      "yet.\n\n");
         return true;
     }
-    add_noise_warning(p);
+    if (tallies_are_timings(p->tallies)) {
+        add_noise_warning(p);
+    }
     const size_t few = 3;
     bool in_words = p->candidates->workload_count <= few;
     struct table t = {0};
@@ -386,6 +406,7 @@ bool answer_add(struct page *p, struct text *err) {
     add_recommendations(p, &t, in_words);
     add_scaling(p);
     add_choices(p);
+    add_advice(p);
     if (!in_words && most_candidates(p) > 1) {
         text_add(&p->markdown, "Cells are ranked only against cells that do the same "
                                "work:\n\n");

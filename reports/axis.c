@@ -33,6 +33,18 @@ static double ratio_to(const struct choice_row *row, const char *metric) {
                         : NAN;
 }
 
+// Whether drift might explain what the value of this row changes.
+static bool may_drift(const struct choice *c, const struct choice_row *row) {
+    for (size_t i = 0; i < c->value_count; i++) {
+        if (context_compare_value(
+                    &row->tally->cell->params, c->values[i].params, c->axis) == 0) {
+            return tally_may_drift(row->tally, row->partner) &&
+                   choice_may_drift(c->values + i);
+        }
+    }
+    return false;
+}
+
 static const char *verdict_on(const struct choice *c, const struct choice_row *row) {
     const struct tally *o = row->tally;
     const struct tally *partner = row->partner;
@@ -42,12 +54,12 @@ static const char *verdict_on(const struct choice *c, const struct choice_row *r
                 context_compare_value(&o->cell->params, reference, c->axis) == 0;
         return c->pairs && is_reference && tally_counts(o) ? "the reference" : "";
     }
-    if (!isfinite(o->tps.value) || !isfinite(partner->tps.value)) {
-        return "";
-    }
-    return stats_meet(&o->tps, &partner->tps)  ? "within noise"
-           : o->tps.value > partner->tps.value ? "faster"
-                                               : "slower";
+    enum stats_order order = stats_order(&o->tps, &partner->tps);
+    return order == STATS_UNKNOWN ? ""
+           : order == STATS_MEET  ? "within noise"
+           : may_drift(c, row)    ? CHOICE_DRIFT
+           : order == STATS_MORE  ? "faster"
+                                  : "slower";
 }
 
 static bool is_partner(const struct choice *c, const struct tally *o) {

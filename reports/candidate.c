@@ -36,6 +36,7 @@ static struct candidate sum_up(const struct tally *const *group, size_t count) {
                             &group[i]->cell->params, PARAM_SEED) == 0;
         }
         c.seeds += !known;
+        c.attempts += group[i]->ok_count;
     }
     double *values = text_allocate(count * sizeof *values);
     for (size_t i = 0; i < count; i++) {
@@ -75,6 +76,10 @@ bool candidate_ties_quality(const struct candidate *a, const struct candidate *b
     }
     double ratio = stats_ratio(a->ppl.value, b->ppl.value);
     return fabs(ratio - 1) <= CANDIDATE_QUALITY_TIE;
+}
+
+bool candidate_may_drift(const struct candidate *a, const struct candidate *b) {
+    return a->attempts < 2 || b->attempts < 2;
 }
 
 static bool leaner(const struct candidate *a, const struct candidate *b) {

@@ -17,6 +17,7 @@ struct candidate {
     const struct tally *first; /* in plan order */
     size_t cells;              /* that it sums up */
     size_t seeds;              /* different ones among them */
+    size_t attempts;           /* that ended ok */
     struct range tps;
     double peak_bytes;
     struct range ppl; /* over the seeds; low = value = high for one seed */
@@ -47,6 +48,9 @@ void candidates_finish(struct candidates *c);
 bool candidate_ties_speed(const struct candidate *a, const struct candidate *b);
 bool candidate_ties_memory(const struct candidate *a, const struct candidate *b);
 bool candidate_ties_quality(const struct candidate *a, const struct candidate *b);
+
+/* Whether a difference in speed may be drift: it takes two attempts on both sides. */
+bool candidate_may_drift(const struct candidate *a, const struct candidate *b);
 
 /* Below these a difference is called a tie; the report prints them. */
 #define CANDIDATE_MEMORY_TIE 0.001 /* of the peak */

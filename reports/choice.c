@@ -208,10 +208,11 @@ static void pair(
     struct choice_value *v = value_of(c, &o->cell->params);
     v->pairs++;
     c->pairs++;
-    bool told_apart = isfinite(o->tps.value) && isfinite(partner->tps.value) &&
-                      !stats_meet(&o->tps, &partner->tps);
-    v->faster += told_apart && o->tps.value > partner->tps.value;
-    v->slower += told_apart && o->tps.value < partner->tps.value;
+    enum stats_order order = stats_order(&o->tps, &partner->tps);
+    v->faster += order == STATS_MORE;
+    v->slower += order == STATS_LESS;
+    v->drifting +=
+            (order == STATS_MORE || order == STATS_LESS) && tally_may_drift(o, partner);
 }
 
 static void pair_up(struct choice *c) {
@@ -283,6 +284,11 @@ void choice_finish(struct choice *c) {
     *c = (struct choice){0};
 }
 
+bool choice_may_drift(const struct choice_value *v) {
+    bool agree = v->faster == v->pairs || v->slower == v->pairs;
+    return v->drifting && !(agree && v->pairs >= CHOICE_PAIRS_PROVE);
+}
+
 void choice_verdict(const struct choice_value *v, struct text *out) {
     if (!v->pairs || !v->speed.count) {
         return;
@@ -296,6 +302,8 @@ void choice_verdict(const struct choice_value *v, struct text *out) {
                       : many && v->speed.maximum < 1 ? "slower in every pair, each "
                                                        "within noise"
                                                      : "within noise");
+    } else if (choice_may_drift(v)) {
+        text_add(out, CHOICE_DRIFT);
     } else if (v->faster == v->pairs) {
         text_add(out, "faster");
     } else if (v->slower == v->pairs) {

@@ -17,6 +17,7 @@ struct choice_value {
     size_t ok;                       /* of them, those that count */
     size_t pairs;                    /* with the reference value */
     size_t faster, slower;           /* pairs beyond noise; the others are within it */
+    size_t drifting;                 /* of these, pairs that drift might explain */
     struct stats speed, memory, ppl; /* ratios to the reference over the pairs */
 };
 
@@ -53,7 +54,23 @@ void choice_drop_followers(const struct tallies *o, struct context *c);
 /* The parameter that `axis` always moves with and that leads; `axis` itself if none. */
 enum param choice_leader(const struct tallies *o, enum param axis);
 
-/* Append "faster in 3 of 4, else within noise": nothing where there are no pairs. */
+/* Pairs with single attempts that must all point one way before that proves anything.
+ */
+#define CHOICE_PAIRS_PROVE 3
+
+/* What a pair beyond noise is called where drift might explain it. */
+#define CHOICE_DRIFT "single attempts: not told from drift"
+
+/*
+ * Whether differences of this value are there, but prove nothing: too few attempts, and
+ * too few pairs that agree.
+ */
+bool choice_may_drift(const struct choice_value *v);
+
+/*
+ * Append "faster in 3 of 4, else within noise": nothing where there are no pairs, and
+ * no direction where drift might explain it.
+ */
 void choice_verdict(const struct choice_value *v, struct text *out);
 
 #endif

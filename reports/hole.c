@@ -1,5 +1,6 @@
 /* Holes: every cell that is not ok, the excluded ones included, with cause and remedy;
- * stale results; records that cannot be read. Nothing planned ever drops out. */
+ * those that ended ok but should not have; stale results; records that cannot be read.
+ * Nothing planned ever drops out. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -139,16 +140,24 @@ bool hole_add(struct page *p, struct text *err) {
     const struct tallies *o = p->tallies;
     struct table t = {0};
     bool present[STATUS_COUNT] = {false};
+    bool unexpected = false;
     add_columns(&t);
     for (size_t i = 0; i < o->count; i++) {
-        if (o->items[i].status != STATUS_OK) {
-            add_row(&t, o->items + i);
-            present[o->items[i].status] |= !tally_met_expectation(o->items + i);
+        const struct tally *item = o->items + i;
+        bool met = tally_met_expectation(item);
+        if (item->status != STATUS_OK) {
+            add_row(&t, item);
+            present[item->status] |= !met;
+        } else if (item->cell->expect >= 0 && !met) {
+            add_row(&t, item);
+            unexpected = true;
         }
     }
     bool ok = page_add_csv(p, &t, "not_ok", err);
     if (ok && t.row_count) {
-        text_add(&p->markdown, "## Cells that are not ok\n\n");
+        text_add(&p->markdown, "## Cells that are not ok");
+        text_add(&p->markdown, unexpected ? ", or ok against what is expected" : "");
+        text_add(&p->markdown, "\n\n");
         page_add_table(p, &t, "not_ok");
         add_remedies(p, present);
     } else if (ok) {

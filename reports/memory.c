@@ -112,8 +112,9 @@ bool memory_add(struct page *p, struct text *err) {
                               : "Planned and measured agree to the byte. ");
         text_add(&p->markdown,
                 "The witness is the device's own word (on a CPU the kernel's) for the "
-                "whole process; what it sees beyond the plan is the program itself, "
-                "its libraries and thread stacks.\n\n");
+                "whole process; what it sees beyond the plan is what the plan leaves "
+                "out: the data and their tokens, the program itself, its libraries "
+                "and thread stacks.\n\n");
         page_add_table(p, &t, "memory");
     }
     table_finish(&t);

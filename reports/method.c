@@ -1,6 +1,7 @@
 /* How the numbers were made, so that a reader can judge them, and make them again. */
 #include <math.h>
 
+#include "reports/choice.h"
 #include "reports/fresh.h"
 #include "reports/markdown.h"
 #include "reports/page.h"
@@ -44,7 +45,11 @@ static void add_noise(struct page *p) {
     text_add(&p->markdown,
             "A cell with one attempt may as well have been as slow as its slow steps "
             "(90th percentile) or as quick as its quick ones (10th). Two speeds whose "
-            "ranges meet are *within noise*. ");
+            "ranges meet are *within noise*. Steps do not show how the machine "
+            "drifts from one cell to the next, so a difference is called *faster* or "
+            "*slower* only between cells with two attempts or more each, or where all "
+            "like pairs, at least ");
+    text_addf(&p->markdown, "%d, agree beyond noise. ", CHOICE_PAIRS_PROVE);
     text_addf(&p->markdown,
             "Peaks within %.1f %% and, for single seeds, perplexities within %.1f %% "
             "count as equal.\n",
@@ -75,7 +80,9 @@ bool method_add(struct page *p, struct text *err) {
     text_add(&p->markdown, "## How the numbers were made\n\n");
     text_add(&p->markdown, formulas);
     text_add(&p->markdown, mfu_formula);
-    add_noise(p);
+    if (tallies_are_timings(p->tallies)) {
+        add_noise(p);
+    }
     text_add(&p->markdown, "- Every number here is raw, in bytes and unrounded, in ");
     markdown_add_code(&p->markdown, text_get(&name));
     text_add(&p->markdown, ", one row per planned cell.\n\n");

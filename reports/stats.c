@@ -88,3 +88,10 @@ double stats_ratio(double a, double b) {
 bool stats_meet(const struct range *a, const struct range *b) {
     return a->low <= b->high && b->low <= a->high;
 }
+
+enum stats_order stats_order(const struct range *a, const struct range *b) {
+    return !isfinite(a->value) || !isfinite(b->value) ? STATS_UNKNOWN
+           : stats_meet(a, b)                         ? STATS_MEET
+           : a->value > b->value                      ? STATS_MORE
+                                                      : STATS_LESS;
+}

@@ -34,4 +34,14 @@ struct range {
 /* Whether two measured values cannot be told apart: their ranges meet. */
 bool stats_meet(const struct range *a, const struct range *b);
 
+/* How one measured value stands to another. */
+enum stats_order {
+    STATS_UNKNOWN, /* one of them is */
+    STATS_MEET,    /* their ranges do */
+    STATS_MORE,
+    STATS_LESS
+};
+
+enum stats_order stats_order(const struct range *a, const struct range *b);
+
 #endif

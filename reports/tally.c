@@ -25,6 +25,20 @@ bool tally_met_expectation(const struct tally *o) {
            ((int)o->status == o->cell->expect || o->status == STATUS_UNSUPPORTED);
 }
 
+bool tallies_are_timings(const struct tallies *o) {
+    for (size_t i = 0; i < o->count; i++) {
+        const struct cell *cell = o->items[i].cell;
+        if (!cell->excluded && (cell->expect < 0 || cell->expect == STATUS_OK)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+bool tally_may_drift(const struct tally *a, const struct tally *b) {
+    return a->ok_count < 2 || b->ok_count < 2;
+}
+
 double tally_speed_spread_pct(const struct tally *o) {
     return stats_spread_pct(&o->tps_stats) / 2;
 }

@@ -60,6 +60,18 @@ bool tally_counts(const struct tally *o);
 /* Ended as the matrix says it should: in its `expect`, or unsupported here. */
 bool tally_met_expectation(const struct tally *o);
 
+/*
+ * Whether the matrix is of timings at all: some cell that runs may end ok. One of
+ * nothing but faults asks for neither a quiet machine nor repeats.
+ */
+bool tallies_are_timings(const struct tallies *o);
+
+/*
+ * Whether a difference between two speeds may be drift of the machine from one cell to
+ * the next: the steps of a single attempt cannot show that, so both need two.
+ */
+bool tally_may_drift(const struct tally *a, const struct tally *b);
+
 /* Half the range of the repeats' tokens_per_s, in percent; NAN without repeats. */
 double tally_speed_spread_pct(const struct tally *o);
 

@@ -86,6 +86,18 @@ static void add_tied(struct page *p, const struct workload *w,
     text_finish(&names);
 }
 
+// Whether it leads another by more than noise that drift might explain all the same.
+static bool lead_may_drift(const struct workload *w, const struct candidate *c) {
+    for (size_t i = 0; i < w->count; i++) {
+        const struct candidate *other = w->candidates + i;
+        if (other != c && isfinite(other->tps.value) &&
+                !candidate_ties_speed(other, c) && candidate_may_drift(other, c)) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static void add_fastest(struct page *p, const struct workload *w) {
     const struct candidate *c = w->fastest;
     text_add(&p->markdown, "- **Fastest**: ");
@@ -100,6 +112,10 @@ static void add_fastest(struct page *p, const struct workload *w) {
     }
     text_add(&p->markdown, ".");
     add_tied(p, w, c, candidate_ties_speed, "Within noise of it");
+    if (lead_may_drift(w, c)) {
+        text_add(&p->markdown, " Its lead over the others rests on single attempts: "
+                               "not told from drift.");
+    }
     text_add(&p->markdown, "\n");
 }
 

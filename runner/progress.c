@@ -71,8 +71,11 @@ void progress_end(struct progress *p, const struct record *r, int64_t expected_m
     if (r->attempt > 1) {
         text_addf(&t, " (attempt %d)", r->attempt);
     }
-    text_add(&t, "  ");
-    progress_add_duration(r->wall_ms, &t);
+    // How long a lost attempt ran is not known.
+    if (r->wall_ms > 0) {
+        text_add(&t, "  ");
+        progress_add_duration(r->wall_ms, &t);
+    }
     add_speed(record_metric(r, "tokens_per_s"), record_metric(r, "peak_bytes"), &t);
     if (r->leaked) {
         text_addf(&t, "  killed %d left-over process%s", r->leaked,

@@ -442,6 +442,86 @@ static void differences_within_noise_are_called_so(void **state) {
     close_scene(&s);
 }
 
+// `a` beside `b` at half its speed, each with this many attempts.
+static void report_pair(struct scene *s, int attempts_a, int attempts_b) {
+    open_scene(s, "a");
+    size_t a = folder_cell(&s->folder, "a", "a", "repeats=2", NULL);
+    size_t b = folder_cell(&s->folder, "b", "b", "repeats=2 kernel=flash", NULL);
+    for (int i = 0; i < attempts_a; i++) {
+        folder_attempt(&s->folder, a, STATUS_OK, 100 + i, MIB);
+    }
+    for (int i = 0; i < attempts_b; i++) {
+        folder_attempt(&s->folder, b, STATUS_OK, 50 + i, MIB);
+    }
+    report(s);
+}
+
+static void single_attempts_prove_no_difference(void **state) {
+    (void)state;
+    for (int i = 0; i < 3; i++) {
+        struct scene s = {0};
+        report_pair(&s, i == 1 ? 2 : 1, i == 2 ? 2 : 1);
+        assert_says(&s, "demo_report.md",
+                "× the speed of `naive` (single attempts: not told from drift; 1 like");
+        assert_says(&s, "demo_by_kernel.csv", ",single attempts: not told from drift");
+        assert_says(&s, "demo_report.md",
+                "Its lead over the others rests on single attempts: not told from");
+        assert_says(&s, "demo_report.md", "`--repeats 3` tells more.");
+        assert_silent(&s, "demo_report.md", "(slower;");
+        close_scene(&s);
+    }
+    struct scene s = {0};
+    report_pair(&s, 2, 2);
+    assert_says(&s, "demo_report.md", "(slower; 1 like pair)");
+    assert_says(&s, "demo_by_kernel.csv", ",slower");
+    assert_silent(&s, "demo_report.md", "drift;");
+    assert_silent(&s, "demo_report.md", "single attempts");
+    assert_silent(&s, "demo_report.md", "`--repeats 3`");
+    close_scene(&s);
+}
+
+// Cells of `count` batches, flash at `factor` of naive's speed, one attempt each.
+static void report_pairs(struct scene *s, int count, double factor) {
+    open_scene(s, "");
+    for (int i = 0; i < 2 * count; i++) {
+        char id[64], settings[64];
+        snprintf(id, sizeof id, "n/batch=%d,kernel=%d", i / 2, i % 2);
+        snprintf(settings, sizeof settings, "batch=%d kernel=%s", i / 2 + 1,
+                i % 2 ? "flash" : "naive");
+        size_t at = folder_cell(&s->folder, "n", id, settings, NULL);
+        folder_attempt(&s->folder, at, STATUS_OK, i % 2 ? 100 * factor : 100, MIB);
+    }
+    report(s);
+}
+
+static void three_like_pairs_that_agree_prove_one(void **state) {
+    (void)state;
+    struct scene s = {0};
+    report_pairs(&s, 2, 1.5);
+    assert_says(&s, "demo_report.md", "(single attempts: not told from drift; 2 like");
+    close_scene(&s);
+    report_pairs(&s, 3, 1.5);
+    assert_says(&s, "demo_report.md", "(faster; 3 like pairs, 1.50×)");
+    assert_says(&s, "demo_by_kernel.csv", ",faster");
+    close_scene(&s);
+    report_pairs(&s, 3, 0.5);
+    assert_says(&s, "demo_report.md", "(slower; 3 like pairs, 0.50×)");
+    close_scene(&s);
+}
+
+static void fewer_bytes_a_rank_are_called_less(void **state) {
+    (void)state;
+    struct scene s = {0};
+    open_scene(&s, "");
+    size_t a = folder_cell(&s.folder, "a", "a", "threads=1", NULL);
+    size_t b = folder_cell(&s.folder, "b", "b", "threads=1 ranks=2 ddp=naive", NULL);
+    folder_attempt(&s.folder, a, STATUS_OK, 100, 4 * MIB);
+    folder_attempt(&s.folder, b, STATUS_OK, 150, 2 * MIB);
+    report(&s);
+    assert_says(&s, "demo_report.md", "`b`, with 2.00 MiB less a rank.");
+    close_scene(&s);
+}
+
 static void different_work_is_never_ranked(void **state) {
     (void)state;
     struct scene s = {0};
@@ -480,7 +560,8 @@ static void many_workloads_are_summed_up(void **state) {
             "- **Fastest** most often: `kernel=flash`, in 4 of 5 workloads.");
     assert_says(&s, "demo_report.md",
             "- **Leanest** most often: `kernel=flash`, in 5 of 5 workloads.");
-    assert_says(&s, "demo_report.md", "(faster in 4, slower in 1 of 5; 5 like pairs");
+    assert_says(&s, "demo_report.md",
+            "(single attempts: not told from drift; 5 like pairs");
     assert_says(&s, "demo_report.md", "| `batch=1` | 2 | `n/batch=0,kernel=0` |");
     close_scene(&s);
 }
@@ -507,6 +588,53 @@ static void stated_statuses_are_held_against_what_happened(void **state) {
     // What is expected asks for no remedy.
     assert_says(&s, "demo_report.md", "- **hang**: ");
     assert_silent(&s, "demo_report.md", "- **crashed**: ");
+    close_scene(&s);
+}
+
+static void faults_as_stated_ask_for_no_repeats(void **state) {
+    (void)state;
+    // A cell that may end ok makes it a matrix of timings.
+    for (int timings = 0; timings < 2; timings++) {
+        struct scene s = {0};
+        open_scene(&s, "");
+        for (int i = 0; i < 2; i++) {
+            char id[16], settings[32];
+            snprintf(id, sizeof id, "n%d", i);
+            snprintf(settings, sizeof settings, "batch=%d", i + 1);
+            size_t at = folder_cell(&s.folder, "n", id, settings, NULL);
+            s.folder.results.plan.cells.items[at].expect =
+                    timings && i ? STATUS_OK : STATUS_CRASHED;
+            struct record *r = folder_attempt(&s.folder, at, STATUS_OK, 100, MIB);
+            folder_metric(r, "step_noise", 0.5);
+        }
+        report(&s);
+        void (*check)(const struct scene *, const char *, const char *) =
+                timings ? assert_says : assert_silent;
+        check(&s, "demo_report.md", "The timings are noisy");
+        check(&s, "demo_report.md", "`--repeats 3` tells more");
+        check(&s, "demo_report.md", "- **noise**");
+        close_scene(&s);
+    }
+}
+
+static void ok_against_what_is_expected_is_listed(void **state) {
+    (void)state;
+    struct scene s = {0};
+    open_scene(&s, "");
+    for (int i = 0; i < 2; i++) {
+        char id[16], settings[32];
+        snprintf(id, sizeof id, "n%d", i);
+        snprintf(settings, sizeof settings, "batch=%d", i + 1);
+        size_t at = folder_cell(&s.folder, "n", id, settings, NULL);
+        s.folder.results.plan.cells.items[at].expect = i ? STATUS_OK : STATUS_CRASHED;
+        folder_attempt(&s.folder, at, STATUS_OK, 100, MIB);
+    }
+    report(&s);
+    assert_says(&s, "demo_report.md",
+            "## Cells that are not ok, or ok against what is expected\n\n");
+    assert_says(&s, "demo_report.md", "| `n0` | ok | crashed, not met |");
+    assert_int_equal(check_csv(&s, "demo_not_ok.csv"), 1);
+    assert_silent(&s, "demo_report.md", "- **ok**");
     close_scene(&s);
 }
 
@@ -768,9 +896,14 @@ int main(void) {
             cmocka_unit_test(no_cell_run_yet_is_a_report_too),
             cmocka_unit_test(one_cell_is_not_ranked_against_itself),
             cmocka_unit_test(differences_within_noise_are_called_so),
+            cmocka_unit_test(single_attempts_prove_no_difference),
+            cmocka_unit_test(three_like_pairs_that_agree_prove_one),
+            cmocka_unit_test(fewer_bytes_a_rank_are_called_less),
             cmocka_unit_test(different_work_is_never_ranked),
             cmocka_unit_test(many_workloads_are_summed_up),
             cmocka_unit_test(stated_statuses_are_held_against_what_happened),
+            cmocka_unit_test(faults_as_stated_ask_for_no_repeats),
+            cmocka_unit_test(ok_against_what_is_expected_is_listed),
             cmocka_unit_test(cells_shared_by_experiments_are_no_seeds),
             cmocka_unit_test(sweeps_of_numbers_show_their_rows),
             cmocka_unit_test(zipped_parameters_are_one_choice),
