@@ -20,6 +20,7 @@
 #include "matrix/owner.h"
 #include "matrix/record.h"
 #include "matrix/spec.h"
+#include "runner/cgroup.h"
 #include "runner/child.h"
 #include "runner/family.h"
 #include "runner/folder.h"
@@ -506,6 +507,11 @@ static void killed_supervisor_takes_its_ranks_along(void **state) {
     path_of(a, "owner.json", path);
     assert_true(owner_read(path, &o, &err));
     assert_int_equal(family_kill_nonce(o.nonce, 1000), 0);
+    // Its cgroup is left to the runner, whose part this test plays.
+    if (o.cgroup) {
+        cgroup_destroy_path(o.cgroup);
+        assert_int_not_equal(access(o.cgroup, F_OK), 0);
+    }
     owner_finish(&o);
 }
 
