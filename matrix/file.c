@@ -134,8 +134,10 @@ bool file_make_folders(const char *path, struct text *err) {
         char saved = *p;
         *p = '\0';
         struct stat st;
-        if (mkdir(copy, 0777) && (stat(copy, &st) || !S_ISDIR(st.st_mode))) {
-            ok = text_fail(err, "cannot make folder '%s': %s", copy, strerror(errno));
+        if (mkdir(copy, 0777)) {
+            int failure = errno; // stat()'s own would hide why
+            ok = (stat(copy, &st) == 0 && S_ISDIR(st.st_mode)) ||
+                 text_fail(err, "cannot make folder '%s': %s", copy, strerror(failure));
         }
         *p = saved;
         if (!saved) {
