@@ -505,6 +505,11 @@ bool params_check(const struct params *p, struct text *err) {
         return text_fail(err, "found warmup_steps %lld, expected fewer than steps %lld",
                 warmup, steps);
     }
+    if (params_integer(p, PARAM_GRAD) == GRAD_BF16 &&
+            params_integer(p, PARAM_PRECISION) != PRECISION_BF16) {
+        return text_fail(err, "found grad bf16 with precision %s, expected bf16",
+                params_choice(p, PARAM_PRECISION));
+    }
     if (params_real(p, PARAM_LR_MIN) > params_real(p, PARAM_LR)) {
         text_add(err, "found lr_min ");
         text_add_real(err, params_real(p, PARAM_LR_MIN));

@@ -301,6 +301,9 @@ static void impossible_combinations_are_refused_in_a_sentence(void **state) {
             {{"steps", "5", "epochs", "1"}, NULL},
             {{"global_batch", "16", "ranks", "2"}, NULL},
             {{"batch", "max"}, NULL},
+            {{"grad", "bf16", "precision", "bf16"}, NULL},
+            {{"grad", "bf16", "precision", "fp16"},
+                    "found grad bf16 with precision fp16, expected bf16"},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         struct params p = defaults();
