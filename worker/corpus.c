@@ -88,14 +88,13 @@ static bool generate(struct corpus *c, const char *asked, struct kernel_error *w
     return true;
 }
 
-/* Append one file. */
-static bool append(struct corpus *c, const char *path, struct kernel_error *why,
-        struct text *err) {
+/* Append one file; `rooted`: its path is absolute or begins with LM_DATA. */
+static bool append(struct corpus *c, const char *path, bool rooted,
+        struct kernel_error *why, struct text *err) {
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (fd < 0) {
         return text_fail(err, "cannot open data file '%s': %s%s", path, strerror(errno),
-                path[0] == '/' ? ""
-                               : "; LM_DATA, the folder it should lie in, is not set");
+                rooted ? "" : "; LM_DATA, the folder it should lie in, is not set");
     }
     bool done = false;
     struct stat status;
@@ -147,7 +146,7 @@ out:
 /* Append the files that one word of the list names: a path, or a glob. */
 static bool append_word(struct corpus *c, const char *word, const char *root,
         struct kernel_error *why, struct text *err) {
-    bool is_glob = strpbrk(word, "*?[") != NULL;
+    bool is_glob = strpbrk(word, "*?[") != NULL, rooted = word[0] == '/' || *root;
     struct text path = {0};
     if (word[0] != '/' && *root) {
         for (const char *p = root; *p; p++) {
@@ -161,7 +160,7 @@ static bool append_word(struct corpus *c, const char *word, const char *root,
     text_add(&path, word);
     bool done = true;
     if (!is_glob) {
-        done = append(c, text_get(&path), why, err);
+        done = append(c, text_get(&path), rooted, why, err);
         text_finish(&path);
         return done;
     }
@@ -174,7 +173,7 @@ static bool append_word(struct corpus *c, const char *word, const char *root,
                 failure == GLOB_NOSPACE ? "no memory" : strerror(errno));
     }
     for (size_t i = 0; done && i < found.gl_pathc; i++) {
-        done = append(c, found.gl_pathv[i], why, err);
+        done = append(c, found.gl_pathv[i], rooted, why, err);
     }
     globfree(&found);
     text_finish(&path);

@@ -61,6 +61,8 @@ expect "missing data is named" 1 \
     '"kind":"failed","phase":"start".*cannot open data file .nowhere.txt.*LM_DATA.*not set'
 mkdir "$folder/texts"
 printf 'a line of text\n%.0s' {1..200} >"$folder/texts/a.txt"
+LM_DATA=texts run data=nowhere.txt
+expect "which a relative LM_DATA is part of" 1 "cannot open data file 'texts/nowhere.txt': No such file[^;]*\""
 LM_DATA=$folder/texts run data=a.txt
 expect "LM_DATA is where data lies" 0 '"data":"a.txt, 0.0 MB".*"data_bytes":3000'
 run vocab=100
