@@ -57,24 +57,31 @@ static int by_number(const void *a, const void *b) {
     return (x->number > y->number) - (x->number < y->number);
 }
 
+bool results_read_record(const char *folder, const struct cell *cell, int number,
+        struct record *r, struct text *err) {
+    struct text path = {0};
+    text_addf(&path, "%s/record.json", folder);
+    bool ok = record_read(text_get(&path), r, err);
+    if (ok && (strcmp(r->cell, cell->id) != 0 || strcmp(r->hash, cell->hash) != 0 ||
+                      r->attempt != number)) {
+        ok = text_fail(err, "%s: found the record of attempt %d of '%s' (%s)",
+                text_get(&path), r->attempt, r->cell, r->hash);
+        record_finish(r);
+    }
+    text_finish(&path);
+    return ok;
+}
+
 static void read_attempt(struct result_attempt *a, const struct cell *cell) {
     struct text path = {0}, wrong = {0};
     text_addf(&path, "%s/record.json", a->folder);
     a->recorded = access(text_get(&path), F_OK) == 0;
-    if (a->recorded && record_read(text_get(&path), &a->record, &wrong)) {
-        const struct record *r = &a->record;
-        bool own = !strcmp(r->cell, cell->id) && !strcmp(r->hash, cell->hash) &&
-                   r->attempt == a->number;
-        if (!own) {
-            text_addf(&wrong, "%s: found the record of attempt %d of '%s' (%s)",
-                    text_get(&path), r->attempt, r->cell, r->hash);
-            record_finish(&a->record);
-        }
-    }
-    if (wrong.size) {
+    if (a->recorded &&
+            !results_read_record(a->folder, cell, a->number, &a->record, &wrong)) {
         a->damage = text_take(&wrong);
     }
     text_finish(&path);
+    text_finish(&wrong);
 }
 
 static bool read_cell(struct results *r, struct result_cell *out, struct text *err) {

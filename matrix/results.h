@@ -43,6 +43,14 @@ void results_finish(struct results *r);
  */
 bool results_read(const char *folder, struct results *r, struct text *err);
 
+/*
+ * Read record.json of attempt `number` in `folder`. False for damage: one that is
+ * missing or torn, or names another cell or attempt; an attempt with a damaged record
+ * counts as lost. `r` is then zeroed.
+ */
+bool results_read_record(const char *folder, const struct cell *cell, int number,
+        struct record *r, struct text *err);
+
 /* Path of a cell's folder below a matrix folder: "cells/<id made path-safe>-<hash>". */
 void results_cell_folder(const char *matrix_folder, const char *cell_id,
         const char *hash, struct text *out);

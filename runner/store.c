@@ -199,12 +199,13 @@ static bool take_unrecorded(const struct store *s, const char *folder,
 }
 
 /* Count one attempt; `standing` and `last_stands` are the caller's tally. */
-static void take_record(const struct store *s, const char *path, struct store_cell *out,
-        int *standing, bool *last_stands) {
+static void take_record(const struct store *s, const char *folder,
+        const struct cell *cell, struct store_cell *out, int *standing,
+        bool *last_stands) {
     struct record r = {0};
     struct text ignored = {0};
     *last_stands = false;
-    if (record_read(path, &r, &ignored)) {
+    if (results_read_record(folder, cell, out->last_number, &r, &ignored)) {
         bool stale = !is_fresh(s, &r);
         out->recorded = true;
         out->last_status = r.status;
@@ -216,6 +217,10 @@ static void take_record(const struct store *s, const char *path, struct store_ce
         *last_stands = !s->fresh && !unfinished(r.status) && !s->retry[r.status] &&
                        (!stale || s->keep_stale);
         *standing += *last_stands;
+    } else if (exists(folder, "record.json")) {
+        out->recorded = true;
+        out->last_status = STATUS_LOST;
+        out->last_stale = out->predicted = false;
     }
     record_finish(&r);
     text_finish(&ignored);
@@ -299,8 +304,7 @@ bool store_look(const struct store *s, const char *matrix_folder,
         if (!exists(text_get(&path), "record.json")) {
             ok = take_unrecorded(s, text_get(&path), cell, repair, out, err);
         }
-        text_add(&path, "/record.json");
-        take_record(s, text_get(&path), out, &standing, &last_stands);
+        take_record(s, text_get(&path), cell, out, &standing, &last_stands);
     }
     int wanted =
             s->repeats ? s->repeats : (int)params_integer(&cell->params, PARAM_REPEATS);
