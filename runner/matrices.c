@@ -92,6 +92,42 @@ static bool add_shipped(struct matrices *m, struct text *err) {
     return ok;
 }
 
+/* --repeats holds for the selected cells as if the file said so: plan and records carry
+ * it, and a report counts by them. It is no part of a hash. */
+static void set_repeats(struct cells *c, int repeats) {
+    for (size_t i = 0; repeats && i < c->count; i++) {
+        if (c->items[i].selected) {
+            c->items[i].params.values[PARAM_REPEATS].integer = repeats;
+        }
+    }
+}
+
+/* Excluded cells that a sentence names; the others are counted. */
+#define MOST_NAMED 5
+
+static bool check_runs(const struct matrices *m, struct text *err) {
+    struct text sentence = {0};
+    size_t excluded = 0;
+    text_add(&sentence, "nothing to run: ");
+    for (size_t i = 0; i < m->cells.count; i++) {
+        const struct cell *c = &m->cells.items[i];
+        if (c->selected && !c->excluded) {
+            text_finish(&sentence);
+            return true;
+        }
+        if (c->selected && excluded++ < MOST_NAMED) {
+            text_addf(&sentence, "%s'%s' is excluded because %s",
+                    excluded > 1 ? "; " : "", c->id, c->excluded);
+        }
+    }
+    if (excluded > MOST_NAMED) {
+        text_addf(&sentence, "; and %zu more", excluded - MOST_NAMED);
+    }
+    text_fail(err, "%s", text_get(&sentence));
+    text_finish(&sentence);
+    return false;
+}
+
 bool matrices_load(struct matrices *m, const struct options *o, struct text *err) {
     struct selection selection = options_selection(o);
     *m = (struct matrices){.command = repeat_command(o)};
@@ -100,6 +136,8 @@ bool matrices_load(struct matrices *m, const struct options *o, struct text *err
         ok = add_document(m, o->files.items[i], true, err);
     }
     ok = ok && cells_expand(m->documents, m->count, &selection, &m->cells, err);
+    set_repeats(&m->cells, o->repeats);
+    ok = ok && (o->command != COMMAND_RUN || check_runs(m, err));
     if (!ok) {
         matrices_finish(m);
     }
@@ -127,6 +165,8 @@ bool matrices_load_try(struct matrices *m, const struct options *o, struct text 
             m->documents[m->count++] = d;
         }
         ok = d && cells_expand(m->documents, m->count, &selection, &m->cells, err);
+        set_repeats(&m->cells, o->repeats);
+        ok = ok && check_runs(m, err);
     }
     text_finish(&path);
     text_finish(&yaml);
@@ -180,6 +220,25 @@ static void add_set_cells(const struct matrices *m, size_t d, struct plan *plan)
     free(chosen.items);
 }
 
+/* Carry the selected cells' repeats into the plan of the whole file. Both stand in the
+ * file's order, but for cells that --set made; those come with theirs. */
+static void carry_repeats(const struct matrices *m, struct plan *plan) {
+    size_t at = 0;
+    for (size_t i = 0; i < m->cells.count; i++) {
+        const struct cell *c = &m->cells.items[i];
+        if (!c->selected || c->from_set || strcmp(c->matrix, plan->matrix) != 0) {
+            continue;
+        }
+        while (at < plan->cells.count && strcmp(plan->cells.items[at].id, c->id)) {
+            at++;
+        }
+        if (at < plan->cells.count) {
+            plan->cells.items[at].params.values[PARAM_REPEATS] =
+                    c->params.values[PARAM_REPEATS];
+        }
+    }
+}
+
 bool matrices_plan(const struct matrices *m, size_t d, const char *folder,
         struct plan *plan, struct text *err) {
     struct cells whole = {0};
@@ -191,6 +250,7 @@ bool matrices_plan(const struct matrices *m, size_t d, const char *folder,
     }
     plan_init(plan, m->documents[d], &whole, m->command);
     cells_finish(&whole);
+    carry_repeats(m, plan);
     add_set_cells(m, d, plan);
     text_addf(&path, "%s/plan.json", folder);
     // A plan that cannot be read holds nothing that the matrix file would not say

@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "matrix/nearest.h"
+
 #define BIT(c) (1U << (c))
 #define SELECTING (BIT(COMMAND_RUN) | BIT(COMMAND_PLAN) | BIT(COMMAND_CLEAN))
 #define RUNNING (BIT(COMMAND_RUN) | BIT(COMMAND_TRY))
@@ -283,6 +285,21 @@ static bool check(struct options *o, struct text *err) {
     return true;
 }
 
+static void unknown_command(const char *word, struct text *err) {
+    struct nearest n;
+    nearest_init(&n, word);
+    for (size_t i = 0; i < COUNT(commands); i++) {
+        nearest_offer(&n, commands[i].name);
+    }
+    const char *likely = nearest_likely(&n);
+    text_addf(err, "unknown command '%s'", word);
+    if (likely) {
+        text_addf(err, ", did you mean '%s'?", likely);
+    } else {
+        text_add(err, "; 'runner --help' lists them");
+    }
+}
+
 bool options_parse(int argc, char **argv, struct options *o, struct text *err) {
     *o = (struct options){.command = COMMAND_RUN, .out = "results", .jobs = 1};
     struct words *all[] = {&o->files, &o->tags, &o->only, &o->skip, &o->where, &o->set,
@@ -311,7 +328,7 @@ bool options_parse(int argc, char **argv, struct options *o, struct text *err) {
             o->command = COMMAND_VERSION;
             return true;
         } else if (!is_option(word) && !strchr(word, '.') && !strchr(word, '/')) {
-            text_fail(err, "unknown command '%s'; 'runner --help' lists them", word);
+            unknown_command(word, err);
             goto failed;
         }
     }

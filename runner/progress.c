@@ -59,15 +59,20 @@ static void add_speed(double tokens_per_s, double bytes, struct text *out) {
     }
 }
 
-void progress_end(struct progress *p, const struct record *r, int64_t expected_ms) {
+void progress_end(struct progress *p, const struct record *r, int64_t expected_ms,
+        const char *missed) {
     struct text t = {0};
     p->done++;
     p->spent_ms += r->wall_ms;
     if (p->left_ms >= 0 && expected_ms >= 0) {
         p->left_ms = p->left_ms > expected_ms ? p->left_ms - expected_ms : 0;
     }
-    text_addf(
-            &t, "[%d/%d] %-11s %s", p->done, p->total, status_name(r->status), r->cell);
+    text_addf(&t, "[%d/%d] ", p->done, p->total);
+    if (missed) {
+        text_addf(&t, "%s, expected %s  %s", status_name(r->status), missed, r->cell);
+    } else {
+        text_addf(&t, "%-11s %s", status_name(r->status), r->cell);
+    }
     if (r->attempt > 1) {
         text_addf(&t, " (attempt %d)", r->attempt);
     }

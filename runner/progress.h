@@ -27,8 +27,12 @@ void progress_init(struct progress *p, FILE *out, int total, int64_t expected_ms
 void progress_say(struct progress *p, const char *format, ...)
         __attribute__((format(printf, 2, 3)));
 
-/* One attempt has ended; `expected_ms` is what it had been expected to take, or -1. */
-void progress_end(struct progress *p, const struct record *r, int64_t expected_ms);
+/*
+ * One attempt has ended; `expected_ms` is what it had been expected to take, or -1,
+ * `missed` the status it should have had (`expect`) and had not, else NULL.
+ */
+void progress_end(struct progress *p, const struct record *r, int64_t expected_ms,
+        const char *missed);
 
 /* Redraw the status line from the last events of the attempt in `folder`. */
 void progress_draw(

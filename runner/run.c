@@ -56,6 +56,7 @@ struct run {
     bool broken; /* the results folder cannot be written: start nothing more */
     int ended[STATUS_COUNT];
     bool not_passed;
+    int stood_failed; /* cells whose earlier results stand, and do not pass */
 };
 
 /* ---- what passes ---- */
@@ -88,8 +89,12 @@ static void conclude(
         r->ended[record.status]++;
         item->has.recorded = true;
         item->has.last_status = record.status;
-        r->not_passed = r->not_passed || !passes(r, item->cell, record.status);
-        progress_end(&r->progress, &record, item->has.expected_ms);
+        bool passed = passes(r, item->cell, record.status);
+        r->not_passed = r->not_passed || !passed;
+        progress_end(&r->progress, &record, item->has.expected_ms,
+                passed || item->cell->expect < 0
+                        ? NULL
+                        : status_name((enum status)item->cell->expect));
     } else {
         r->broken = true;
         r->not_passed = true;
@@ -381,6 +386,7 @@ static void count_standing(struct run *r) {
         if (c->left == 0 && !c->has.live &&
                 (!c->has.recorded || !passes(r, c->cell, c->has.last_status))) {
             r->not_passed = true;
+            r->stood_failed += c->round == 0;
         }
         r->not_passed = r->not_passed || c->left > 0;
     }
@@ -403,6 +409,9 @@ static void summarise(struct run *r) {
     if (standing) {
         text_addf(&t, "; %zu cell%s had fresh results", standing,
                 standing == 1 ? "" : "s");
+    }
+    if (r->stood_failed) {
+        text_addf(&t, ", %d of which did not pass", r->stood_failed);
     }
     progress_say(&r->progress, "%s", text_get(&t));
     text_finish(&t);

@@ -40,6 +40,18 @@ expect "a second run runs nothing anew" 0 '0 attempts; 2 cells had fresh results
 run plan m.yaml --only good
 expect "the plan knows how long they took" 0 'ok +[0-9.]+ m?s +good/batch=1' '2 with fresh results'
 
+matrix sound <<'YAML'
+description: What crashes no more?
+experiments:
+  - name: sound
+    expect: crashed
+    env: {MISBEHAVE: ok}
+YAML
+run sound.yaml
+expect "what was not met is said" 1 'ok, expected crashed +sound'
+run sound.yaml
+expect "and that it still stands" 1 '1 cell had fresh results, 1 of which did not pass'
+
 run m.yaml
 expect "an unexpected crash exits 1" 1 'crashed +crash ' 'crashed +awaited' \
     'SIGSEGV' '3 attempts, 1 oom_host, 2 crashed; 2 cells had fresh results'
@@ -61,6 +73,11 @@ run m.yaml --only good --repeats 4
 expect "--repeats runs what is missing" 0 '4 attempts, 4 ok'
 order=$(sed -n 's/^\[.*ok *good\/batch=\([13]\).*/\1/p' err | xargs)
 [ "$order" = "1 3 1 3" ] || not_ok "repeats are interleaved: $order"
+
+[ "$(grep -c '"repeats": 4' results/m/plan.json)" = 3 ] || not_ok "and is in the plan"
+counted=$(awk -F, 'NR == 1 { for (i = 1; i <= NF; i++) at[$i] = i }
+    /^good.*,ok,/ { print $at["repeats"], $at["attempts_counted"] }' results/m/m_results.csv | xargs)
+[ "$counted" = "4 4 4 4" ] || not_ok "and all of them count: $counted"
 
 # Another build of the worker makes results stale.
 cp "$LM_WORKER" other
@@ -84,6 +101,14 @@ expect "try runs one cell in a folder of its own" 0 'ok +mine'
 [ -d results/try_mine/cells ] || not_ok "results/try_mine is there"
 run try mine stesp=7
 expect "try refuses an unknown parameter" 2 "'steps'"
+run try mine window=2048 seq_len=64
+expect "try says why a cell is excluded" 2 "nothing to run: 'mine.*' is excluded because .*window"
+run m.yaml --only good/batch=2
+expect "so does a selection" 2 "nothing to run: 'good/batch=2' is excluded because two are too many"
+run try mine env='{"MISBEHAVE":"ok"}' --repeats 2 --out twice
+expect "try repeats" 0 '2 attempts, 2 ok'
+run paln
+expect "a slip in a command is guessed" 2 "'paln', did you mean 'plan'"
 run try
 expect "try needs a name" 2 'needs a name'
 
@@ -107,6 +132,13 @@ run report results/m
 expect "a torn record does not stop the report" 0
 run m.yaml --only good --repeats 1
 expect "a torn last record is run again" 0 '1 attempt, 1 ok'
+
+record=$(ls results/m/cells/good_batch=3-*/attempt-*/record.json | sort -V | tail -1)
+sed -i 's/"cell": "[^"]*"/"cell": "other"/' "$record"
+run plan m.yaml --only good
+expect "a record of another cell counts as lost" 0 'lost +.*good/batch=3'
+run m.yaml --only good
+expect "and is run again" 0 '1 attempt, 1 ok'
 
 run clean m.yaml --only crash
 expect "clean shows what it would remove" 0 'crash-' 'would be removed'
