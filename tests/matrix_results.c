@@ -116,6 +116,18 @@ static void only_what_is_selected_is_printed(void **state) {
     plan_finish(&plan);
 }
 
+static void a_folder_that_cannot_be_made_says_why(void **state) {
+    (void)state;
+    struct text err = {0};
+    assert_int_equal(symlink("nowhere", path_of("dangling")), 0);
+    assert_false(file_make_folders(path_of("dangling/below"), &err));
+    assert_non_null(strstr(text_get(&err), "dangling': File exists"));
+    assert_int_equal(unlink(path_of("dangling")), 0);
+    text_finish(&err);
+    assert_true(file_make_folders(path_of("a/b"), &err));
+    assert_true(file_make_folders(path_of("a/b"), &err)); // it may be there
+}
+
 static void an_experiment_as_baseline_is_resolved_to_its_cell(void **state) {
     (void)state;
     static const char text[] =
@@ -307,6 +319,7 @@ static void cell_folders_are_safe_and_short(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
+            cmocka_unit_test(a_folder_that_cannot_be_made_says_why),
             cmocka_unit_test(what_is_written_reads_back),
             cmocka_unit_test(only_what_is_selected_is_printed),
             cmocka_unit_test(an_experiment_as_baseline_is_resolved_to_its_cell),
