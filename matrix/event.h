@@ -16,7 +16,8 @@
  *             val_tokens, test_tokens, tokenizer_vocab, vocab (the model's), threads,
  *             batch (per rank and micro-step, resolved): rank 0's enter the record's
  *             provenance under these names, whatever becomes of the attempt
- *   progress  phase, done, of: a sign of life where no step ends, as in evaluation;
+ *   progress  phase, done, of: a sign of life where no step ends, as in evaluation or,
+ *             once a second while ops complete, within a long step;
  *             waiting: true, once, where this rank has waited a second for another
  * `error` has two fields more: `predicted` (true: the plan refused, nothing was tried)
  * and, where a later part of the project will serve it, kind "unsupported".

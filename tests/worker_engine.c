@@ -281,6 +281,26 @@ static void instrumented_step_accounts_for_every_phase(void **state) {
     cell_destroy(&c);
 }
 
+static void count_sign(void *user) {
+    ++*(int *)user;
+}
+
+static void every_op_is_a_sign_of_life(void **state) {
+    (void)state;
+    struct cell c;
+    int once = 0, twice = 0;
+    for (int micros = 1; micros <= 2; micros++) {
+        cell_init(&c, kernels_cpu(), micros == 1 ? "accumulate=1" : "accumulate=2");
+        c.options.alive = count_sign;
+        c.options.user = micros == 1 ? &once : &twice;
+        cell_start(&c);
+        cell_step(&c, 0, 1e-3);
+        cell_destroy(&c);
+    }
+    assert_true(once > 20); // forward and backward through two layers
+    assert_true(twice > once + 20);
+}
+
 static void what_is_lacking_is_unsupported(void **state) {
     (void)state;
     static const char *const cases[] = {"kernel=cudnn", "graph=on",
@@ -355,6 +375,7 @@ int main(void) {
             cmocka_unit_test(evaluation_ignores_padding_and_leaves_training_alone),
             cmocka_unit_test(broken_engine_says_nan),
             cmocka_unit_test(instrumented_step_accounts_for_every_phase),
+            cmocka_unit_test(every_op_is_a_sign_of_life),
             cmocka_unit_test(what_is_lacking_is_unsupported),
             cmocka_unit_test(memory_refused_is_told_with_its_size),
             cmocka_unit_test(flops_follow_the_formula),

@@ -213,6 +213,31 @@ static void the_place_comes_from_the_environment(void **state) {
     unsetenv("LM_EVENT_FD");
 }
 
+static void a_long_step_shows_signs_of_life(void **state) {
+    (void)state;
+    struct attempt a = {.phase = "measure", .step = 3};
+    int ends[2];
+    char line[200] = "";
+    assert_int_equal(pipe2(ends, O_CLOEXEC | O_NONBLOCK), 0);
+    event_writer_init(&a.events, ends[1]);
+    int64_t hour = INT64_C(3600000000000);
+    a.events.last_ns += hour; // something was said just now
+    attempt_live(&a);
+    assert_int_equal(read(ends[0], line, sizeof line - 1), -1);
+    a.events.last_ns -= hour + 2000000000;
+    attempt_live(&a);
+    assert_true(read(ends[0], line, sizeof line - 1) > 0);
+    assert_non_null(strstr(line, "\"progress\""));
+    assert_non_null(strstr(line, "\"measure\",\"done\":3"));
+    assert_true(attempt_is_silent(&a)); // the step's own event is still due
+    a.alive_ns += hour;
+    attempt_live(&a);
+    assert_int_equal(read(ends[0], line, sizeof line - 1), -1);
+    assert_int_equal(a.status, STATUS_OK);
+    close(ends[0]);
+    close(ends[1]);
+}
+
 static void the_build_has_an_id(void **state) {
     (void)state;
     assert_int_equal(strlen(build_id()), 40); // SHA-1
@@ -229,6 +254,7 @@ int main(void) {
             cmocka_unit_test(a_fault_strikes_once_and_on_its_rank),
             cmocka_unit_test(the_first_failure_is_the_one_told),
             cmocka_unit_test(the_place_comes_from_the_environment),
+            cmocka_unit_test(a_long_step_shows_signs_of_life),
             cmocka_unit_test(the_build_has_an_id),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

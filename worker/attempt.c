@@ -121,6 +121,17 @@ bool attempt_is_silent(const struct attempt *a) {
     return now_ns() - a->events.last_ns >= SILENCE_NS;
 }
 
+void attempt_live(struct attempt *a) {
+    int64_t now = now_ns(), last = a->events.last_ns;
+    if (now - (last > a->alive_ns ? last : a->alive_ns) < SILENCE_NS) {
+        return;
+    }
+    a->alive_ns = now;
+    attempt_send(a, "progress", "{s:s, s:I}", "phase", a->phase, "done",
+            (json_int_t)a->step);
+    a->events.last_ns = last;
+}
+
 double attempt_age_ms(const struct attempt *a) {
     return a->before_main_ms + (double)(now_ns() - a->events.start_ns) / 1e6;
 }

@@ -19,6 +19,7 @@ struct attempt {
     int rank, world, local_rank;
     int shm_fd; /* −1: none */
     struct event_writer events;
+    int64_t alive_ns;      /* of the last sign of life below */
     double before_main_ms; /* CPU time spent before main(): loading the program */
     const char *phase;
     int64_t step; /* finished ones */
@@ -58,6 +59,13 @@ bool attempt_phase(struct attempt *a, const char *name);
 
 /* Whether silence has lasted long enough that a sign of life is due. */
 bool attempt_is_silent(const struct attempt *a);
+
+/*
+ * Within a step: send `progress` where a second has passed since the last event and the
+ * last such sign. It is no event to attempt_is_silent(), so that a long step is still
+ * told of as soon as it ends.
+ */
+void attempt_live(struct attempt *a);
 
 /* Milliseconds since the process started, loading included. */
 double attempt_age_ms(const struct attempt *a);

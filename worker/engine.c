@@ -258,7 +258,9 @@ bool engine_create(const struct engine_options *options, struct engine **out,
             .stream = options->stream,
             .comm = options->comm,
             .clip = optimizer_clip(&e->params),
-            .adamw = optimizer_adamw(&e->params)};
+            .adamw = optimizer_adamw(&e->params),
+            .alive = options->alive,
+            .user = options->user};
     *out = e;
     return true;
 fail:

@@ -45,6 +45,10 @@ struct engine_options {
     bool red_zones;        /* keep bytes free after each tensor and check them after
                               each op; always so in a build with assertions */
     bool double_precision; /* tests: kernels_reference64(), every tensor F64 */
+
+    /* Called after every op of a step or an evaluation; NULL: not wanted. */
+    void (*alive)(void *user);
+    void *user;
 };
 
 struct engine; /* opaque */

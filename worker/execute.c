@@ -194,6 +194,9 @@ static bool execute_range(const struct executor *x, struct program *p, int from,
         if (!execute_op(x, p, op, micro == 0, err)) {
             return false;
         }
+        if (x->alive) {
+            x->alive(x->user);
+        }
     }
     return true;
 }

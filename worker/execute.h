@@ -20,6 +20,8 @@ struct executor {
     struct comm *comm; /* NULL for one rank */
     struct clip_options clip;
     struct adamw_options adamw; /* but for the decay, which an op states */
+    void (*alive)(void *user);  /* after every op; NULL: nobody wants to know */
+    void *user;
 };
 
 /*

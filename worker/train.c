@@ -30,6 +30,10 @@ static bool check(struct trainer *t, bool done, struct text *err) {
 
 /* -- start ---------------------------------------------------------------------- */
 
+static void tell_alive(void *user) {
+    attempt_live(user);
+}
+
 static bool load_data(struct trainer *t) {
     const char *root = getenv("LM_DATA");
     struct kernel_error why;
@@ -43,6 +47,8 @@ static bool load_data(struct trainer *t) {
     }
     t->options.rank = t->attempt->rank;
     t->options.poison = true;
+    t->options.alive = tell_alive;
+    t->options.user = t->attempt;
     return attempt_send(t->attempt, "facts",
             "{s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:i, s:I}", "data",
             f->source, "tokenizer", f->tokenizer, "data_digest", f->digest,
