@@ -97,6 +97,33 @@ static int by_text(const void *a, const void *b) {
     return strcmp(*(char *const *)a, *(char *const *)b);
 }
 
+// "- **Fastest**: `a/kernel=flash` with `batch=1`, `a/kernel=fused` with `batch=2`.":
+// the cells themselves, where no technique wins twice.
+static void add_each_win(struct page *p, const char *what, enum prize prize) {
+    struct context which = workload_context(p);
+    struct text name = {0};
+    size_t count = 0;
+    text_addf(&p->markdown, "- **%s**: ", what);
+    for (size_t i = 0; i < p->candidates->workload_count; i++) {
+        const struct workload *w = p->candidates->workloads + i;
+        const struct candidate *c = w->count > 1 ? winner(w, prize) : NULL;
+        if (!c || count++ >= NAMES_MOST) {
+            continue;
+        }
+        text_add(&p->markdown, count > 1 ? ", " : "");
+        markdown_add_code(&p->markdown, c->first->cell->id);
+        text_clear(&name);
+        context_show(&c->first->cell->params, &which, &name);
+        text_add(&p->markdown, name.size ? " with " : "");
+        markdown_add_code(&p->markdown, text_get(&name));
+    }
+    if (count > NAMES_MOST) {
+        text_addf(&p->markdown, ", and %zu more below", count - NAMES_MOST);
+    }
+    text_add(&p->markdown, ".\n");
+    text_finish(&name);
+}
+
 // "- **Fastest** most often: `kernel=flash`, in 5 of 6 workloads." Only workloads in
 // which there was a choice count.
 static void add_most_wins(struct page *p, const char *what, enum prize prize) {
@@ -121,7 +148,9 @@ static void add_most_wins(struct page *p, const char *what, enum prize prize) {
             best = names[i];
         }
     }
-    if (best) {
+    if (count && most < 2) {
+        add_each_win(p, what, prize);
+    } else if (best) {
         text_addf(&p->markdown, "- **%s** most often: ", what);
         markdown_add_code(&p->markdown, best);
         text_addf(&p->markdown, ", in %zu of ", most);

@@ -98,6 +98,9 @@ void comparison_table(const struct tallies *o, struct table *t) {
         put(t, item, "params", NAN, NAN);
         put(t, item, "tokens_per_s", tally_speed_spread_pct(item), tps);
         put(t, item, "speedup", NAN, NAN);
+        if (tally_does_other_work(o, item)) {
+            table_mark_noted(t);
+        }
         put(t, item, "memory_saving_pct", NAN, NAN);
     }
 }
@@ -141,7 +144,15 @@ bool comparison_add(struct page *p, struct text *err) {
         if (p->tallies->baseline) {
             text_add(&p->markdown, "Speed-up is against ");
             markdown_add_code(&p->markdown, p->tallies->baseline->cell->id);
-            text_add(&p->markdown, ".\n\n");
+            if (p->tallies->baseline_named) {
+                text_add(&p->markdown, ", what `--set` made of the baseline ");
+                markdown_add_code(&p->markdown, p->tallies->baseline_named->cell->id);
+                text_add(&p->markdown, ", which did not run");
+            }
+            text_add(&p->markdown, ".");
+            text_add(&p->markdown,
+                    table_is_noted(&t, PAGE_ROWS) ? " " COMPARISON_NOTE : "");
+            text_add(&p->markdown, "\n\n");
         } else {
             text_add(&p->markdown, "No speed-up: ");
             markdown_add_text(&p->markdown, p->tallies->baseline_missing);

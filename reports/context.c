@@ -59,6 +59,24 @@ void context_show(
     }
 }
 
+bool context_is_shape(enum param which) {
+    switch (which) {
+    case PARAM_TASK:
+    case PARAM_ARCH:
+    case PARAM_LAYERS:
+    case PARAM_D_MODEL:
+    case PARAM_HEADS:
+    case PARAM_KV_HEADS:
+    case PARAM_D_FF:
+    case PARAM_VOCAB:
+    case PARAM_SEQ_LEN:
+    case PARAM_TOKENIZER:
+        return true;
+    default:
+        return false;
+    }
+}
+
 bool context_is_technique(enum param which) {
     switch (which) {
     case PARAM_ENGINE:

@@ -35,6 +35,12 @@ void context_add_differences(
 void context_show(
         const struct params *p, const struct context *which, struct text *out);
 
+/*
+ * The parameters that make a token's work another one: the shape of the model and the
+ * length of its sequences. Speeds across them say nothing about a technique.
+ */
+bool context_is_shape(enum param which);
+
 /* The parameters that make a technique rather than a workload, design §4. */
 bool context_is_technique(enum param which);
 

@@ -13,6 +13,42 @@ static void set_metric(struct tally *o, const char *name, double value) {
     }
 }
 
+/*
+ * The cell that --set made of `named`: of the same experiment, and different in nothing
+ * that the experiment itself varies. NULL where there is none or more than one, as
+ * after runs with different --set.
+ */
+static const struct tally *find_twin(
+        const struct tallies *o, const struct tally *named) {
+    const char *experiment = named->cell->experiment;
+    struct context swept = {0};
+    for (size_t i = 0; i < o->count; i++) {
+        const struct cell *cell = o->items[i].cell;
+        if (!cell->from_set && strcmp(cell->experiment, experiment) == 0) {
+            context_add_differences(&swept, &named->cell->params, &cell->params);
+        }
+    }
+    const struct tally *twin = NULL;
+    for (size_t i = 0; i < o->count; i++) {
+        const struct tally *item = o->items + i;
+        if (!item->cell->from_set || !tally_counts(item) ||
+                strcmp(item->cell->experiment, experiment) != 0) {
+            continue;
+        }
+        struct context changed = {0};
+        context_add_differences(&changed, &named->cell->params, &item->cell->params);
+        bool same = true;
+        for (int p = 0; p < PARAM_COUNT; p++) {
+            same = same && !(changed.has[p] && swept.has[p]);
+        }
+        if (same && twin) {
+            return NULL;
+        }
+        twin = same ? item : twin;
+    }
+    return twin;
+}
+
 static void find_baseline(struct tallies *o) {
     const char *name = o->results->plan.baseline;
     struct text missing = {0};
@@ -41,6 +77,8 @@ static void find_baseline(struct tallies *o) {
                 members);
     } else if (found->stale) {
         text_addf(&missing, "the baseline '%s' is stale", found->cell->id);
+    } else if (found->status == STATUS_NOT_RUN && (o->baseline = find_twin(o, found))) {
+        o->baseline_named = found;
     } else if (found->status != STATUS_OK) {
         text_addf(&missing, "the baseline '%s' ended %s", found->cell->id,
                 status_name(found->status));

@@ -52,6 +52,11 @@ bool setting_add(struct page *p, struct text *err);    /* what ran where, on wha
 bool method_add(struct page *p, struct text *err);     /* how the numbers were made */
 bool steps_add(struct page *p, struct text *err);      /* the loss, step by step */
 
+/* What the sign behind a speed-up in it means. */
+#define COMPARISON_NOTE                                                                \
+    TABLE_NOTE " Other work than the baseline's, another model or sequence length: "   \
+               "no gain of a technique."
+
 /* The comparison table alone, for the terminal too; the caller finishes it. */
 void comparison_table(const struct tallies *o, struct table *t);
 

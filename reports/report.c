@@ -90,6 +90,7 @@ static bool print_comparison(const struct page *p, FILE *out, struct text *err) 
     page_file_name(p, "comparison.csv", &name);
     struct text plain = {0};
     plain_add_table(&plain, &t, PAGE_ROWS, text_get(&name));
+    text_add(&plain, table_is_noted(&t, PAGE_ROWS) ? COMPARISON_NOTE "\n" : "");
     bool ok = fwrite(text_get(&plain), 1, plain.size, out) == plain.size &&
               fflush(out) == 0;
     if (!ok) {

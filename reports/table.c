@@ -97,6 +97,21 @@ void table_mark_best(struct table *t) {
     t->values[(t->row_count - 1) * t->column_count + t->filled - 1].best = true;
 }
 
+void table_mark_noted(struct table *t) {
+    assert(t->filled);
+    t->values[(t->row_count - 1) * t->column_count + t->filled - 1].noted = true;
+}
+
+bool table_is_noted(const struct table *t, size_t most) {
+    size_t rows = t->row_count < most ? t->row_count : most;
+    for (size_t i = 0; i < rows * t->column_count; i++) {
+        if (t->values[i].known && t->values[i].noted) {
+            return true;
+        }
+    }
+    return false;
+}
+
 const struct table_value *table_at(const struct table *t, size_t row, size_t column) {
     assert(row < t->row_count && column < t->column_count);
     return t->values + row * t->column_count + column;
@@ -125,4 +140,5 @@ void table_show(const struct table *t, size_t row, size_t column, struct text *o
     if (v->spread_pct >= 0.05) {
         text_addf(out, " \xc2\xb1 %.1f %%", v->spread_pct);
     }
+    text_add(out, v->noted ? " " TABLE_NOTE : "");
 }

@@ -30,6 +30,8 @@ enum table_where {
     TABLE_PEOPLE_ONLY /* says in words what other columns say in numbers */
 };
 
+#define TABLE_NOTE "\xe2\x80\xa0" /* a dagger */
+
 struct table_column {
     const char *name;  /* in CSV; not owned, outlives the table */
     const char *title; /* for people; likewise */
@@ -42,6 +44,7 @@ struct table_column {
 struct table_value {
     bool known;
     bool best;         /* set off in bold */
+    bool noted;        /* people see TABLE_NOTE behind it */
     bool integer;      /* `number` holds a whole number up to 2^53: no exponent */
     double number;     /* TABLE_NUMBER */
     double spread_pct; /* half the range of the repeats; NAN without repeats */
@@ -77,6 +80,12 @@ void table_put_spread(struct table *t, double x, double spread_pct);
 
 /* Set off the value put last. */
 void table_mark_best(struct table *t);
+
+/* Set a sign behind the value put last, which the page explains. */
+void table_mark_noted(struct table *t);
+
+/* Whether such a sign is among the first `most` rows. */
+bool table_is_noted(const struct table *t, size_t most);
 
 const struct table_value *table_at(const struct table *t, size_t row, size_t column);
 

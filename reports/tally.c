@@ -39,6 +39,17 @@ bool tally_may_drift(const struct tally *a, const struct tally *b) {
     return a->ok_count < 2 || b->ok_count < 2;
 }
 
+bool tally_does_other_work(const struct tallies *all, const struct tally *o) {
+    for (int p = 0; all->baseline && p < PARAM_COUNT; p++) {
+        if (context_is_shape((enum param)p) &&
+                context_compare_value(&o->cell->params, &all->baseline->cell->params,
+                        (enum param)p) != 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
 double tally_speed_spread_pct(const struct tally *o) {
     return stats_spread_pct(&o->tps_stats) / 2;
 }

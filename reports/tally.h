@@ -46,6 +46,8 @@ struct tallies {
     struct context varies; /* hashed parameters that differ between cells that run */
     const struct tally *baseline; /* the matrix's baseline cell, or NULL … */
     char *baseline_missing; /* … and why speed-ups are empty; NULL where they are not */
+    /* The file's baseline, where it did not run and a --set twin stands in; or NULL. */
+    const struct tally *baseline_named;
 };
 
 void tallies_init(struct tallies *o, const struct results *results);
@@ -71,6 +73,9 @@ bool tallies_are_timings(const struct tallies *o);
  * the next: the steps of a single attempt cannot show that, so both need two.
  */
 bool tally_may_drift(const struct tally *a, const struct tally *b);
+
+/* Whether a cell trains another model, or other sequences, than the baseline does. */
+bool tally_does_other_work(const struct tallies *all, const struct tally *o);
 
 /* Half the range of the repeats' tokens_per_s, in percent; NAN without repeats. */
 double tally_speed_spread_pct(const struct tally *o);

@@ -77,6 +77,13 @@ static bool is_baseline(const struct page *p, const struct candidate *c) {
     return p->tallies->baseline == c->first;
 }
 
+// NAN where the baseline does other work: then the ratio answers nothing.
+static double against_baseline(
+        const struct page *p, const struct candidate *c, const char *metric) {
+    return tally_does_other_work(p->tallies, c->first) ? NAN
+                                                       : tally_metric(c->first, metric);
+}
+
 static void add_tied(struct page *p, const struct workload *w,
         const struct candidate *winner, ties_fn ties, const char *sentence) {
     struct text names = {0};
@@ -107,7 +114,7 @@ static void add_fastest(struct page *p, const struct workload *w) {
     if (is_baseline(p, c)) {
         text_add(&p->markdown, "; it is the baseline itself");
     } else {
-        human_phrase(&p->markdown, "; ", HUMAN_RATIO, tally_metric(c->first, "speedup"),
+        human_phrase(&p->markdown, "; ", HUMAN_RATIO, against_baseline(p, c, "speedup"),
                 " the baseline's speed");
     }
     text_add(&p->markdown, ".");
@@ -138,7 +145,7 @@ static void add_leanest(struct page *p, const struct workload *w) {
         text_add(&p->markdown, "; it is the baseline itself");
     } else {
         human_phrase(&p->markdown, "; ", HUMAN_CHANGE,
-                -tally_metric(c->first, "memory_saving_pct"),
+                -against_baseline(p, c, "memory_saving_pct"),
                 " memory against the baseline");
     }
     text_add(&p->markdown, ".");

@@ -566,6 +566,97 @@ static void many_workloads_are_summed_up(void **state) {
     close_scene(&s);
 }
 
+static void where_no_technique_wins_twice_each_winner_is_named(void **state) {
+    (void)state;
+    struct scene s = {0};
+    open_scene(&s, "");
+    static const char *const kernels[] = {"naive", "fused", "flash"};
+    for (int batch = 1; batch <= 4; batch++) {
+        // One kernel each wins batches 1 to 3; batch 4 has no choice.
+        for (int k = 0; k < (batch < 4 ? 3 : 1); k++) {
+            char id[64], settings[64];
+            snprintf(id, sizeof id, "n/batch=%d,kernel=%s", batch, kernels[k]);
+            snprintf(
+                    settings, sizeof settings, "batch=%d kernel=%s", batch, kernels[k]);
+            size_t at = folder_cell(&s.folder, "n", id, settings, NULL);
+            folder_attempt(&s.folder, at, STATUS_OK, k + 1 == batch ? 200 : 100,
+                    (k == 1 ? 1 : 2) * MIB);
+        }
+    }
+    report(&s);
+    assert_says(&s, "demo_report.md",
+            "- **Fastest**: `n/batch=1,kernel=naive` with `batch=1`, "
+            "`n/batch=2,kernel=fused` with `batch=2`, "
+            "`n/batch=3,kernel=flash` with `batch=3`.\n");
+    assert_silent(&s, "demo_report.md", "**Fastest** most often");
+    assert_says(&s, "demo_report.md",
+            "- **Leanest** most often: `kernel=fused`, in 3 of 3 workloads.");
+    close_scene(&s);
+}
+
+// A matrix run under --set: the file's cells did not run, `count` of those it made did.
+static void report_set(struct scene *s, int count) {
+    open_scene(s, "base/kernel=naive");
+    for (int i = 0; i <= count; i++) {
+        for (int k = 0; k < 2; k++) {
+            char id[64], settings[64];
+            const char *kernel = k ? "flash" : "naive";
+            snprintf(id, sizeof id, "base/kernel=%s", kernel);
+            snprintf(settings, sizeof settings, "kernel=%s batch=%d", kernel, 8 >> i);
+            if (i) {
+                snprintf(id, sizeof id, "base/kernel=%s,batch=%d", kernel, 8 >> i);
+            }
+            size_t at = folder_cell(&s->folder, "base", id, settings, NULL);
+            s->folder.results.plan.cells.items[at].from_set = i > 0;
+            if (i) {
+                folder_attempt(&s->folder, at, STATUS_OK, 100 << k, MIB);
+            }
+        }
+    }
+    report(s);
+}
+
+static void the_baseline_under_set_stands_in_for_it(void **state) {
+    (void)state;
+    struct scene s = {0};
+    report_set(&s, 1);
+    assert_says(&s, "demo_report.md",
+            "Speed-up is against `base/kernel=naive,batch=4`, what `--set` made of the "
+            "baseline `base/kernel=naive`, which did not run.");
+    assert_says(&s, "demo_report.md", "2.00× the baseline's speed.");
+    assert_says(&s, "demo_comparison.csv", ",200,2,");
+    close_scene(&s);
+    // Two such cells are no baseline.
+    report_set(&s, 2);
+    assert_says(&s, "demo_report.md",
+            "No speed-up: the baseline 'base/kernel=naive' ended not_run.");
+    close_scene(&s);
+}
+
+static void speed_ups_across_other_work_are_marked(void **state) {
+    (void)state;
+    struct scene s = {0};
+    open_scene(&s, "a");
+    static const char *const settings[] = {
+            "", "kernel=flash", "seq_len=96", "seq_len=96 kernel=flash", "batch=2"};
+    for (int i = 0; i < 5; i++) {
+        char id[2] = {(char)('a' + i), '\0'};
+        size_t at = folder_cell(&s.folder, id, id, settings[i], NULL);
+        folder_attempt(&s.folder, at, STATUS_OK, 100 + 100 * i, MIB);
+    }
+    report(&s);
+    assert_says(&s, "demo_report.md", "| 200 | 2.00× |");
+    assert_says(&s, "demo_report.md", "| 300 | 3.00× † |");
+    assert_says(&s, "demo_report.md", "| 400 | 4.00× † |");
+    assert_says(&s, "demo_report.md", "| 500 | 5.00× |");
+    assert_says(&s, "demo_report.md", "`a`. † Other work than the baseline's");
+    assert_says(&s, "demo_report.md", "2.00× the baseline's speed");
+    assert_silent(&s, "demo_report.md", "4.00× the baseline's speed");
+    assert_says(&s, "demo_report.md", "**Fastest**: `d`");
+    assert_says(&s, "demo_comparison.csv", ",400,4,");
+    close_scene(&s);
+}
+
 static void stated_statuses_are_held_against_what_happened(void **state) {
     (void)state;
     struct scene s = {0};
@@ -901,6 +992,9 @@ int main(void) {
             cmocka_unit_test(fewer_bytes_a_rank_are_called_less),
             cmocka_unit_test(different_work_is_never_ranked),
             cmocka_unit_test(many_workloads_are_summed_up),
+            cmocka_unit_test(where_no_technique_wins_twice_each_winner_is_named),
+            cmocka_unit_test(the_baseline_under_set_stands_in_for_it),
+            cmocka_unit_test(speed_ups_across_other_work_are_marked),
             cmocka_unit_test(stated_statuses_are_held_against_what_happened),
             cmocka_unit_test(faults_as_stated_ask_for_no_repeats),
             cmocka_unit_test(ok_against_what_is_expected_is_listed),
