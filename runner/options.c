@@ -178,39 +178,16 @@ static bool take_option(struct options *o, const struct option_line *l,
     return true;
 }
 
-/* Differences between two names, for "did you mean"; past 3 nothing is near. */
-static size_t distance(const char *a, const char *b) {
-    size_t n = strlen(a), m = strlen(b), row[40];
-    if (n >= COUNT(row) || m >= COUNT(row)) {
-        return COUNT(row);
-    }
-    for (size_t j = 0; j <= m; j++) {
-        row[j] = j;
-    }
-    for (size_t i = 1; i <= n; i++) {
-        size_t diagonal = row[0];
-        row[0] = i;
-        for (size_t j = 1; j <= m; j++) {
-            size_t best = diagonal + (a[i - 1] != b[j - 1]);
-            diagonal = row[j];
-            best = row[j] + 1 < best ? row[j] + 1 : best;
-            row[j] = row[j - 1] + 1 < best ? row[j - 1] + 1 : best;
-        }
-    }
-    return row[m];
-}
-
 static bool unknown_option(
         const struct options *o, const char *word, struct text *err) {
-    const char *nearest = NULL;
-    size_t best = 4;
+    struct nearest n;
+    nearest_init(&n, word);
     for (size_t i = 0; i < COUNT(option_lines); i++) {
-        size_t d = distance(word, option_lines[i].name);
-        if (d < best && (option_lines[i].commands & BIT(o->command))) {
-            best = d;
-            nearest = option_lines[i].name;
+        if (option_lines[i].commands & BIT(o->command)) {
+            nearest_offer(&n, option_lines[i].name);
         }
     }
+    const char *nearest = nearest_likely(&n);
     text_addf(err, "unknown option '%s'", word);
     if (nearest) {
         text_addf(err, ", did you mean '%s'?", nearest);
