@@ -291,7 +291,10 @@ static void add_scaling(struct page *p) {
         text_addf(&p->markdown, " efficiency (%s), ", best->scaling);
         markdown_add_code(&p->markdown, best->cell->id);
         double more = tally_metric(best, "memory_overhead_bytes");
-        human_phrase(&p->markdown, ", with ", HUMAN_BYTES, fabs(more),
+        if (more == 0) {
+            text_add(&p->markdown, ", with no more memory a rank");
+        }
+        human_phrase(&p->markdown, ", with ", HUMAN_BYTES, more == 0 ? NAN : fabs(more),
                 more < 0 ? " less a rank" : " more a rank");
         text_add(&p->markdown, ".\n");
     }
@@ -371,8 +374,9 @@ static void add_expectations(struct page *p) {
     text_finish(&broken);
 }
 
-// Says so where timings were too noisy to tell much, rather than let readers find out.
-static void add_noise_warning(struct page *p) {
+// True, and said, where timings were too noisy to tell much, rather than let readers
+// find out.
+static bool add_noise_warning(struct page *p) {
     const struct tallies *o = p->tallies;
     double *noise = text_allocate(o->count * sizeof *noise);
     size_t count = 0;
@@ -390,6 +394,7 @@ static void add_noise_warning(struct page *p) {
                                "else? `--repeats 3` on a quiet one tells more.\n\n");
     }
     free(noise);
+    return s.median > NOISY;
 }
 
 static bool has_single_attempts(const struct page *p) {
@@ -403,7 +408,7 @@ static bool has_single_attempts(const struct page *p) {
 
 // What it takes to tell more than was told.
 static void add_advice(struct page *p) {
-    if (has_single_attempts(p) && tallies_are_timings(p->tallies)) {
+    if (has_single_attempts(p)) {
         text_add(&p->markdown, "Cells that ran once are not told from the machine's "
                                "drift between them; `--repeats 3` tells more.\n\n");
     }
@@ -425,9 +430,8 @@ bool answer_add(struct page *p, struct text *err) {
                      "yet.\n\n");
         return true;
     }
-    if (tallies_are_timings(p->tallies)) {
-        add_noise_warning(p);
-    }
+    bool timings = tallies_are_timings(p->tallies);
+    bool warned = timings && add_noise_warning(p);
     const size_t few = 3;
     bool in_words = p->candidates->workload_count <= few;
     struct table t = {0};
@@ -435,7 +439,9 @@ bool answer_add(struct page *p, struct text *err) {
     add_recommendations(p, &t, in_words);
     add_scaling(p);
     add_choices(p);
-    add_advice(p);
+    if (timings && !warned) {
+        add_advice(p);
+    }
     if (!in_words && most_candidates(p) > 1) {
         text_add(&p->markdown, "Cells are ranked only against cells that do the same "
                                "work:\n\n");

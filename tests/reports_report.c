@@ -511,15 +511,20 @@ static void three_like_pairs_that_agree_prove_one(void **state) {
 
 static void fewer_bytes_a_rank_are_called_less(void **state) {
     (void)state;
-    struct scene s = {0};
-    open_scene(&s, "");
-    size_t a = folder_cell(&s.folder, "a", "a", "threads=1", NULL);
-    size_t b = folder_cell(&s.folder, "b", "b", "threads=1 ranks=2 ddp=naive", NULL);
-    folder_attempt(&s.folder, a, STATUS_OK, 100, 4 * MIB);
-    folder_attempt(&s.folder, b, STATUS_OK, 150, 2 * MIB);
-    report(&s);
-    assert_says(&s, "demo_report.md", "`b`, with 2.00 MiB less a rank.");
-    close_scene(&s);
+    static const char *const said[] = {"`b`, with 2.00 MiB less a rank.",
+            "`b`, with no more memory a rank.", "`b`, with 2.00 MiB more a rank."};
+    for (int i = 0; i < 3; i++) {
+        struct scene s = {0};
+        open_scene(&s, "");
+        size_t a = folder_cell(&s.folder, "a", "a", "threads=1", NULL);
+        size_t b =
+                folder_cell(&s.folder, "b", "b", "threads=1 ranks=2 ddp=naive", NULL);
+        folder_attempt(&s.folder, a, STATUS_OK, 100, 4 * MIB);
+        folder_attempt(&s.folder, b, STATUS_OK, 150, (2 + 2 * i) * MIB);
+        report(&s);
+        assert_says(&s, "demo_report.md", said[i]);
+        close_scene(&s);
+    }
 }
 
 static void different_work_is_never_ranked(void **state) {
@@ -702,7 +707,7 @@ static void faults_as_stated_ask_for_no_repeats(void **state) {
         void (*check)(const struct scene *, const char *, const char *) =
                 timings ? assert_says : assert_silent;
         check(&s, "demo_report.md", "The timings are noisy");
-        check(&s, "demo_report.md", "`--repeats 3` tells more");
+        check(&s, "demo_report.md", "`--repeats 3`");
         check(&s, "demo_report.md", "- **noise**");
         close_scene(&s);
     }
