@@ -5,8 +5,9 @@
 
 #include "kernels/reference.h"
 
-static void plan(const struct attention_shape *shape, enum dtype type, int threads,
-        struct attention_memory *out) {
+static bool plan(const struct attention_shape *shape, enum dtype type, int threads,
+        struct attention_memory *out, struct kernel_error *err) {
+    (void)err;
     (void)type;
     (void)threads;
     size_t T = (size_t)shape->seq_len, D = (size_t)shape->head_dim;
@@ -15,6 +16,7 @@ static void plan(const struct attention_shape *shape, enum dtype type, int threa
             .forward_scratch = T * sizeof(double),
             .backward_scratch = 2 * (T + T * D) * sizeof(double),
     };
+    return true;
 }
 
 // Where head `head` (of all H + 2G) of token t starts in qkv.

@@ -40,6 +40,7 @@ bool host_event_record(
         struct stream *stream, struct device_event *event, struct kernel_error *err);
 bool host_event_wait(
         struct stream *stream, struct device_event *event, struct kernel_error *err);
+bool host_event_synchronize(struct device_event *event, struct kernel_error *err);
 bool host_event_elapsed_ms(struct device_event *from, struct device_event *to,
         double *ms, struct kernel_error *err);
 

@@ -52,6 +52,19 @@ struct stream_options {
     int device;  /* index; 0 on the CPU */
     int threads; /* CPU: worker threads; 0: all cores */
     enum math math;
+    const char *tuning; /* file of chosen GEMM algorithms; NULL or missing: none */
+};
+
+/* A matrix product, as the three entries below do them, for tuning. */
+enum matmul_kind { MATMUL_FORWARD, MATMUL_BACKWARD_INPUT, MATMUL_BACKWARD_WEIGHT };
+
+struct matmul_problem {
+    enum matmul_kind kind;
+    int64_t m, n, k; /* rows, out features, in features of the layer */
+    enum dtype type; /* of x, weight, out and their gradients … */
+    enum dtype grad; /* … but that of dweight and dbias */
+    bool bias;       /* forward adds one, backward sums dbias */
+    bool accumulate;
 };
 
 enum memory_kind { MEMORY_DEVICE, MEMORY_PINNED };
@@ -97,8 +110,9 @@ struct attention_memory {
  */
 struct attention_kernel {
     const char *name; /* "naive", "fused", "flash", "cudnn" */
-    void (*plan)(const struct attention_shape *shape, enum dtype type, int threads,
-            struct attention_memory *out);
+    /* False where the kernel does not serve this shape or type on this device. */
+    bool (*plan)(const struct attention_shape *shape, enum dtype type, int threads,
+            struct attention_memory *out, struct kernel_error *err);
     bool (*forward)(struct stream *stream, struct tensor *out, /* [B, T, H, D] */
             struct tensor *saved, /* U8 [saved]; data NULL where backward won't come */
             struct tensor *scratch,   /* U8 [forward_scratch] */
@@ -124,11 +138,18 @@ struct clip_options {
 
 struct kernels {
     const char *name; /* "cpu", "cuda", "reference", "reference64" */
+    /* Rows of vocabulary tables are padded to a multiple of this, for products' sake.
+     */
+    int64_t vocab_multiple;
 
     /* -- device, memory, streams ------------------------------------------------- */
     int (*device_count)(void);
     /* Model name of a device, e.g. "Intel(R) Xeon(R)". Writes at most `size` bytes. */
     void (*device_name)(int device, char *name, size_t size);
+    /* Optional, NULL where memory is the host's: bytes the device has free and in all.
+     */
+    bool (*device_memory)(int device, size_t *free_bytes, size_t *total_bytes,
+            struct kernel_error *err);
     bool (*allocate)(int device, enum memory_kind kind, size_t bytes, void **out,
             struct kernel_error *err);
     void (*release)(int device, enum memory_kind kind, void *memory, size_t bytes);
@@ -144,6 +165,8 @@ struct kernels {
     /* `stream` waits for `event`, not the host. */
     bool (*event_wait)(struct stream *stream, struct device_event *event,
             struct kernel_error *err);
+    /* The host waits until `event` has happened. */
+    bool (*event_synchronize)(struct device_event *event, struct kernel_error *err);
     /* Both must have happened (synchronise first). */
     bool (*event_elapsed_ms)(struct device_event *from, struct device_event *to,
             double *ms, struct kernel_error *err);
@@ -160,6 +183,11 @@ struct kernels {
             size_t bytes, struct kernel_error *err);
     bool (*fill)(struct stream *stream, void *memory, unsigned char byte, size_t bytes,
             struct kernel_error *err);
+
+    /* Optional, NULL where the host fills them: out[i], F32, = deviation × the i-th of
+     * the normal numbers that parameters_fill() draws from `key`. */
+    bool (*normal)(struct stream *, struct tensor *out, uint64_t key, float deviation,
+            struct kernel_error *);
 
     /* -- elementwise ------------------------------------------------------------- */
     /* out = in, converting type; same count. out may be in where the types agree. */
@@ -244,6 +272,16 @@ struct kernels {
             const struct tensor *x, bool accumulate, struct kernel_error *);
     size_t (*matmul_scratch)(
             int64_t m, int64_t n, int64_t k, enum dtype type, int threads);
+    /* Optional, NULL where there is nothing to choose. Time the ways to do a product
+     * under the stream's math, where the table does not know it yet, and keep the
+     * fastest that repeats bit for bit. Synchronises and allocates. */
+    bool (*matmul_tune)(struct stream *stream, const struct matmul_problem *problem,
+            struct kernel_error *err);
+    /* Write the table whole to `path` (by rename); its digest, 16 hex digits and NUL,
+     * "" where it is empty. */
+    bool (*tuning_save)(
+            struct stream *stream, const char *path, struct kernel_error *err);
+    void (*tuning_digest)(struct stream *stream, char digest[17]);
 
     /* -- attention --------------------------------------------------------------- */
     /* NULL where the device or build has no kernel of that name. */
@@ -301,6 +339,7 @@ struct kernels {
 const struct kernels *kernels_reference(void);
 const struct kernels *kernels_reference64(void);
 const struct kernels *kernels_cpu(void);
+const struct kernels *kernels_cuda(void); /* where kernels/cuda is built and linked */
 
 /* Fill `err` and return false. */
 bool kernel_fail(struct kernel_error *err, enum kernel_failure kind, const char *format,

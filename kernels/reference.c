@@ -6,6 +6,7 @@ static const struct kernels table = {
 #else
         .name = "reference",
 #endif
+        .vocab_multiple = 1,
         .device_count = host_device_count,
         .device_name = host_device_name,
         .allocate = host_allocate,
@@ -17,6 +18,7 @@ static const struct kernels table = {
         .event_destroy = host_event_destroy,
         .event_record = host_event_record,
         .event_wait = host_event_wait,
+        .event_synchronize = host_event_synchronize,
         .event_elapsed_ms = host_event_elapsed_ms,
         .copy = host_copy,
         .fill = host_fill,

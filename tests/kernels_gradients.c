@@ -314,7 +314,7 @@ static void check_attention(int64_t T, int64_t H, int64_t G, int64_t window) {
             .window = window};
     b.in = randoms(2, T, H + 2 * G, 8), b.din = like(&b.in);
     b.out = randoms(2, T, H, 8), b.dout = like(&b.out);
-    b.attention->plan(&b.shape, DTYPE_F64, 1, &memory);
+    assert_true(b.attention->plan(&b.shape, DTYPE_F64, 1, &memory, &b.err));
     b.scratch = bytes(memory.forward_scratch + memory.backward_scratch);
     assert_true(attention(&b));
     assert_true(b.attention->backward(b.stream, &b.din, &b.scratch, &b.dout, &b.out,

@@ -60,7 +60,12 @@ static bool resolve_attention(struct shape *s, const struct engine_options *o,
         return text_fail(err, "this worker ('%s') has no attention kernel '%s'",
                 o->kernels->name, name);
     }
-    s->attention->plan(&s->attention_shape, s->type, s->threads, &s->attention_bytes);
+    struct kernel_error why = {0};
+    if (!s->attention->plan(
+                &s->attention_shape, s->type, s->threads, &s->attention_bytes, &why)) {
+        *unsupported = why.kind == KERNEL_UNSUPPORTED;
+        return text_fail(err, "kernel %s: %s", name, why.sentence);
+    }
     return true;
 }
 

@@ -25,14 +25,16 @@ static size_t backward_room(const struct attention_shape *s) {
            2 * padded(gemm_packed(ROWS, D)) + 2 * padded(ROWS * KEYS);
 }
 
-static void plan(const struct attention_shape *s, enum dtype type, int threads,
-        struct attention_memory *out) {
+static bool plan(const struct attention_shape *s, enum dtype type, int threads,
+        struct attention_memory *out, struct kernel_error *err) {
+    (void)err;
     int64_t heads = s->batch * s->heads, groups = s->batch * s->kv_heads;
     *out = (struct attention_memory){
             .saved = (size_t)(s->batch * s->heads * s->seq_len) * sizeof(float),
             .forward_scratch = rooms_bytes(threads, s, type, heads, forward_room(s)),
             .backward_scratch = rooms_bytes(threads, s, type, groups, backward_room(s)),
     };
+    return true;
 }
 
 struct running {

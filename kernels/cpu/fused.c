@@ -23,8 +23,9 @@ static size_t backward_room(const struct attention_shape *s) {
            2 * padded(gemm_packed(ROWS, D)) + 2 * padded((size_t)(ROWS * T));
 }
 
-static void plan(const struct attention_shape *s, enum dtype type, int threads,
-        struct attention_memory *out) {
+static bool plan(const struct attention_shape *s, enum dtype type, int threads,
+        struct attention_memory *out, struct kernel_error *err) {
+    (void)err;
     size_t rows = (size_t)(s->batch * s->heads * s->seq_len);
     int64_t heads = s->batch * s->heads, groups = s->batch * s->kv_heads;
     *out = (struct attention_memory){
@@ -32,6 +33,7 @@ static void plan(const struct attention_shape *s, enum dtype type, int threads,
             .forward_scratch = rooms_bytes(threads, s, type, heads, forward_room(s)),
             .backward_scratch = rooms_bytes(threads, s, type, groups, backward_room(s)),
     };
+    return true;
 }
 
 // The saved block as a tensor of probabilities [B·H·T, T].

@@ -22,8 +22,9 @@ static size_t square_bytes(const struct attention_shape *s, enum dtype type) {
     return (rows * (size_t)s->seq_len * dtype_size(type) + 63) / 64 * 64;
 }
 
-static void plan(const struct attention_shape *s, enum dtype type, int threads,
-        struct attention_memory *out) {
+static bool plan(const struct attention_shape *s, enum dtype type, int threads,
+        struct attention_memory *out, struct kernel_error *err) {
+    (void)err;
     size_t square = square_bytes(s, type);
     size_t rooms = rooms_bytes(threads, s, type, s->batch * s->heads, thread_floats(s));
     *out = (struct attention_memory){
@@ -31,6 +32,7 @@ static void plan(const struct attention_shape *s, enum dtype type, int threads,
             .forward_scratch = square + rooms,
             .backward_scratch = 2 * square + rooms,
     };
+    return true;
 }
 
 // All heads' [T, T] matrices in memory at `data`.
