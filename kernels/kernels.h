@@ -31,14 +31,15 @@
 /* Why a kernel call failed. */
 enum kernel_failure {
     KERNEL_OK,
-    KERNEL_UNSUPPORTED, /* this device or build lacks it */
-    KERNEL_OUT_OF_MEMORY,
+    KERNEL_UNSUPPORTED,   /* this device or build lacks it */
+    KERNEL_OUT_OF_MEMORY, /* of the host */
+    KERNEL_OUT_OF_DEVICE_MEMORY,
     KERNEL_DEVICE_FAULT
 };
 
 struct kernel_error {
     enum kernel_failure kind;
-    size_t bytes_asked, bytes_free; /* KERNEL_OUT_OF_MEMORY */
+    size_t bytes_asked, bytes_free; /* where memory was refused */
     char sentence[256];             /* lower case, no full stop */
 };
 
@@ -161,6 +162,10 @@ struct kernels {
             struct stream *stream, struct device_event **out, struct kernel_error *err);
     void (*event_destroy)(struct device_event *event);
     bool (*event_record)(struct stream *stream, struct device_event *event,
+            struct kernel_error *err);
+    /* As event_record(), but in a captured graph it happens at every replay, for the
+     * clock's sake; it orders no other stream. */
+    bool (*event_mark)(struct stream *stream, struct device_event *event,
             struct kernel_error *err);
     /* `stream` waits for `event`, not the host. */
     bool (*event_wait)(struct stream *stream, struct device_event *event,

@@ -17,6 +17,7 @@ static const struct kernels table = {
         .event_create = host_event_create,
         .event_destroy = host_event_destroy,
         .event_record = host_event_record,
+        .event_mark = host_event_record,
         .event_wait = host_event_wait,
         .event_synchronize = host_event_synchronize,
         .event_elapsed_ms = host_event_elapsed_ms,

@@ -27,7 +27,7 @@ static const char *const ddps[] = {
         "none", "naive", "flat", "bucketed", "sharded", NULL};
 static const char *const lr_schedules[] = {"cosine", "constant", "linear", NULL};
 static const char *const injects[] = {"none", "segv", "abort", "exit", "hang", "stall",
-        "oom_host", "oom_device", "nan", "garbage", "orphan", NULL};
+        "oom_host", "oom_device", "nan", "garbage", "orphan", "device_fault", NULL};
 
 #define CHOICE(list) .type = AXIS_CHOICE, .choices = list, .hashed = true, .unit = ""
 #define INTEGER(value, low, high, unit_)                                               \

@@ -106,7 +106,8 @@ enum {
     INJECT_OOM_DEVICE,
     INJECT_NAN,
     INJECT_GARBAGE,
-    INJECT_ORPHAN
+    INJECT_ORPHAN,
+    INJECT_DEVICE_FAULT
 };
 
 enum axis_type {

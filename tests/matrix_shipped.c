@@ -144,10 +144,10 @@ static void faults_covers_every_inject_on_one_and_two_ranks(void **state) {
     (void)state;
     static const int expected[] = {-1, STATUS_CRASHED, STATUS_CRASHED, STATUS_FAILED,
             STATUS_HANG, STATUS_TIMEOUT, STATUS_OOM_HOST, STATUS_OOM_DEVICE,
-            STATUS_INVALID, STATUS_FAILED, STATUS_OK};
+            STATUS_INVALID, STATUS_FAILED, STATUS_OK, STATUS_CRASHED};
     struct text err = {0};
     struct cells cells = expand(&documents[4], 1, NULL, NULL, NULL, &err);
-    int seen[INJECT_ORPHAN + 1][3] = {0};
+    int seen[INJECT_DEVICE_FAULT + 1][3] = {0};
     for (size_t i = 0; i < cells.count; i++) {
         const struct params *p = &cells.items[i].params;
         int64_t inject = params_integer(p, PARAM_INJECT);
@@ -155,7 +155,7 @@ static void faults_covers_every_inject_on_one_and_two_ranks(void **state) {
         assert_int_equal(cells.items[i].expect, expected[inject]);
         assert_null(cells.items[i].excluded);
     }
-    for (int i = INJECT_SEGV; i <= INJECT_ORPHAN; i++) {
+    for (int i = INJECT_SEGV; i <= INJECT_DEVICE_FAULT; i++) {
         assert_int_equal(seen[i][1], 1);
         assert_int_equal(seen[i][2], 1);
     }

@@ -17,7 +17,7 @@ static struct parameters list(const char *words, int64_t vocab) {
     struct text err = {0};
     struct parameters out;
     assert_true(cell_parse(&params, words, &err));
-    parameters_init(&out, &params, vocab);
+    parameters_init(&out, &params, vocab, 1);
     return out;
 }
 

@@ -86,7 +86,7 @@ static void build(struct built *b, const char *words, int world) {
     cell_init(&b->cell, kernels_cpu(), words);
     b->cell.options.world = world;
     assert_true(shape_init(&b->shape, &b->cell.options, &unsupported, &err));
-    parameters_init(&b->parameters, &b->cell.params, b->cell.options.vocab);
+    parameters_init(&b->parameters, &b->cell.params, b->cell.options.vocab, 1);
     program_init(&b->program);
     model_declare_training(&b->shape, &b->parameters, &b->program);
     ddp_declare(&b->program, &b->parameters, &b->cell.params, world);

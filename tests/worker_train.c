@@ -104,7 +104,7 @@ static void what_is_not_served_is_said(void **state) {
     struct params p = with("task", "noop", "batch", "max", NULL);
     struct text err = {0};
     assert_true(setup_check(&p, &err));
-    refuse("device", "cuda", "device cuda: this worker serves the CPU only");
+    refuse("device", "cuda", "device cuda: worker-cpu serves the CPU only");
     refuse("engine", "torch", "engine torch: this worker is the native engine");
     refuse("task", "allreduce", "task allreduce: this version knows train and noop");
     refuse("graph", "on", "graph on: a CPU has no graphs");

@@ -76,8 +76,12 @@ bool attempt_fail_kernel(
     enum status status = STATUS_FAILED;
     if (why->kind == KERNEL_UNSUPPORTED) {
         status = STATUS_UNSUPPORTED;
-    } else if (why->kind == KERNEL_OUT_OF_MEMORY) {
-        status = STATUS_OOM_HOST;
+    } else if (why->kind == KERNEL_DEVICE_FAULT) {
+        status = STATUS_CRASHED;
+    } else if (why->kind == KERNEL_OUT_OF_MEMORY ||
+               why->kind == KERNEL_OUT_OF_DEVICE_MEMORY) {
+        status =
+                why->kind == KERNEL_OUT_OF_MEMORY ? STATUS_OOM_HOST : STATUS_OOM_DEVICE;
         if (a->status == STATUS_OK) {
             a->bytes_asked = (int64_t)why->bytes_asked;
             a->bytes_free = (int64_t)why->bytes_free;

@@ -9,6 +9,7 @@
 #include "worker/model.h"
 #include "worker/optimizer.h"
 #include "worker/program.h"
+#include "worker/ring.h"
 #include "worker/shape.h"
 #include "worker/timeline.h"
 #include "worker/values.h"
@@ -29,10 +30,9 @@ struct engine {
     int64_t forward_bytes, backward_bytes;
     struct memory memory;
     struct executor executor;
-    union {
-        float single;
-        double twice;
-    } lr; /* on its way to the device */
+    struct ring ring;
+    bool graphed;        /* steps run as one graph … */
+    struct graph *graph; /* … captured by the second; NULL before */
 };
 
 int engine_threads(const struct params *params, int world) {
@@ -51,11 +51,13 @@ int engine_threads(const struct params *params, int world) {
 
 static int64_t red_zone_of(const struct engine_options *options) {
 #ifdef NDEBUG
-    return options->red_zones ? MEMORY_RED_ZONE : 0;
+    bool wanted = options->red_zones;
 #else
-    (void)options;
-    return MEMORY_RED_ZONE;
+    bool wanted = true;
 #endif
+    // They are read back after every op, which no graph can do.
+    bool graphed = params_integer(options->params, PARAM_GRAPH) == GRAPH_ON;
+    return wanted && !graphed ? MEMORY_RED_ZONE : 0;
 }
 
 static void plan_programs(struct engine *e) {
@@ -83,7 +85,8 @@ static bool build(struct engine *e, const struct engine_options *options,
     if (!shape_init(&e->shape, &e->options, unsupported, err)) {
         return false;
     }
-    parameters_init(&e->parameters, &e->params, options->vocab);
+    parameters_init(&e->parameters, &e->params, options->vocab,
+            options->kernels->vocab_multiple);
     program_init(&e->training);
     model_declare_training(&e->shape, &e->parameters, &e->training);
     ddp_declare(&e->training, &e->parameters, &e->params, options->world);
@@ -196,11 +199,39 @@ bool engine_write_parameter(
            text_fail(err, "cannot round a weight: %s", why.sentence);
 }
 
+/* Where a slot of the ring holds what: the rate, then inputs, then targets. */
+static size_t rate_bytes(void) {
+    return MEMORY_ALIGN;
+}
+
+static size_t batch_bytes(const struct engine *e) {
+    return (size_t)(e->shape.accumulate * e->shape.rows) * sizeof(int32_t);
+}
+
+/* Drawn on the device, where it can. */
+static bool draw_parameter(
+        struct engine *e, int index, uint64_t seed, struct text *err) {
+    const struct kernels *k = e->options.kernels;
+    const struct parameter *p = &e->parameters.items[index];
+    struct tensor master = parameter_slice(e, e->training.master, index);
+    struct tensor weight = parameter_slice(e, e->training.weights, index);
+    struct kernel_error why = {0};
+    bool good = k->normal(e->options.stream, &master, parameters_key(p, seed),
+                        p->init_std, &why) &&
+                (weight.data == master.data ||
+                        k->cast(e->options.stream, &weight, &master, &why));
+    return good || text_fail(err, "cannot draw '%s': %s", p->name, why.sentence);
+}
+
 static bool fill_parameters(struct engine *e, struct text *err) {
     uint64_t seed = (uint64_t)params_integer(&e->params, PARAM_SEED);
     bool good = true;
     for (int i = 0; good && i < e->parameters.count; i++) {
         const struct parameter *p = &e->parameters.items[i];
+        if (e->options.kernels->normal && p->init_std != 0) {
+            good = draw_parameter(e, i, seed, err);
+            continue;
+        }
         float *values = text_allocate((size_t)p->count * sizeof *values);
         double *wide = text_allocate((size_t)p->count * sizeof *wide);
         parameters_fill(p, seed, values);
@@ -249,11 +280,18 @@ bool engine_create(const struct engine_options *options, struct engine **out,
                 why, err)) {
         goto fail;
     }
+    size_t control = CONTROL_COUNT * dtype_size(e->shape.exact);
+    if (!ring_init(
+                &e->ring, &access, rate_bytes() + 2 * batch_bytes(e), control, why)) {
+        text_fail(err, "cannot allocate a batch's room: %s", why->sentence);
+        goto fail;
+    }
     memory_bind(&e->memory, &e->training);
     memory_bind(&e->memory, &e->evaluation);
     if (!fill_all(e, why, err)) {
         goto fail;
     }
+    e->graphed = params_integer(&e->params, PARAM_GRAPH) == GRAPH_ON;
     e->executor = (struct executor){.shape = &e->shape,
             .stream = options->stream,
             .comm = options->comm,
@@ -272,6 +310,10 @@ void engine_destroy(struct engine *e) {
     if (!e) {
         return;
     }
+    if (e->graph) {
+        e->options.kernels->graph_destroy(e->graph);
+    }
+    ring_finish(&e->ring);
     memory_finish(&e->memory);
     finish_programs(e);
     free(e);
@@ -280,11 +322,10 @@ void engine_destroy(struct engine *e) {
 /* -- steps ---------------------------------------------------------------------------
  */
 
-static bool stage(struct engine *e, const int32_t *inputs, const int32_t *targets,
-        int64_t batches, struct kernel_error *why) {
+static bool copy_batch(struct engine *e, const void *inputs, const void *targets,
+        size_t bytes, struct kernel_error *why) {
     struct program *p = &e->training;
     const struct kernels *k = e->options.kernels;
-    size_t bytes = (size_t)(batches * e->shape.rows) * sizeof *inputs;
     void *tokens_at = tensor_of(p, p->tensors[p->tokens].base)->data;
     void *targets_at = tensor_of(p, p->tensors[p->targets].base)->data;
     return k->copy(e->options.stream, COPY_TO_DEVICE, tokens_at, inputs, bytes, why) &&
@@ -292,39 +333,105 @@ static bool stage(struct engine *e, const int32_t *inputs, const int32_t *target
 }
 
 /* The learning rate to the device, and this step's loss scale to where it stays. */
-static bool set_control(struct engine *e, double lr, struct kernel_error *why) {
+static bool set_control(
+        struct engine *e, double lr, void *slot, struct kernel_error *why) {
     const struct kernels *k = e->options.kernels;
     const struct tensor *control = tensor_of(&e->training, e->training.control);
     char *at = control->data;
     size_t size = dtype_size(control->type);
     if (control->type == DTYPE_F64) {
-        e->lr.twice = lr;
+        *(double *)slot = lr;
     } else {
-        e->lr.single = (float)lr;
+        *(float *)slot = (float)lr;
     }
-    return k->copy(e->options.stream, COPY_TO_DEVICE, at + CONTROL_LR * size, &e->lr,
+    return k->copy(e->options.stream, COPY_TO_DEVICE, at + CONTROL_LR * size, slot,
                    size, why) &&
            k->copy(e->options.stream, COPY_ON_DEVICE, at + CONTROL_STEP_SCALE * size,
                    at + CONTROL_LOSS_SCALE * size, size, why);
 }
 
-static bool step(struct engine *e, const int32_t *inputs, const int32_t *targets,
-        double lr, struct timeline *timeline, struct text *err) {
+/* Batch and rate on their way to the device, by way of the ring. */
+static bool stage(struct engine *e, const int32_t *inputs, const int32_t *targets,
+        double lr, struct text *err) {
+    char *slot = ring_input(&e->ring);
+    char *inputs_at = slot + rate_bytes(), *targets_at = inputs_at + batch_bytes(e);
     struct kernel_error why = {0};
-    if (timeline && !timeline_mark(timeline, PHASE_DATA, err)) {
-        return false;
-    }
-    if (!stage(e, inputs, targets, e->shape.accumulate, &why) ||
-            !set_control(e, lr, &why)) {
-        return text_fail(err, "cannot copy a batch to the device: %s", why.sentence);
-    }
+    memcpy(inputs_at, inputs, batch_bytes(e));
+    memcpy(targets_at, targets, batch_bytes(e));
+    return (copy_batch(e, inputs_at, targets_at, batch_bytes(e), &why) &&
+                   set_control(e, lr, slot, &why)) ||
+           text_fail(err, "cannot copy a batch to the device: %s", why.sentence);
+}
+
+static bool execute(struct engine *e, struct timeline *timeline, struct text *err) {
     return execute_step(
             &e->executor, &e->training, (int)e->shape.accumulate, timeline, err);
 }
 
+/* The step's ops as a graph; nothing runs. */
+static bool capture(struct engine *e, struct timeline *timeline, struct graph **out,
+        struct text *err) {
+    const struct kernels *k = e->options.kernels;
+    struct stream *s = e->options.stream;
+    struct kernel_error why = {0}, ignored;
+    if (!k->graph_begin(s, &why)) {
+        return text_fail(err, "cannot begin a graph: %s", why.sentence);
+    }
+    if (!execute(e, timeline, err)) {
+        // The stream leaves capture; what failed has been said.
+        if (k->graph_end(s, out, &ignored)) {
+            k->graph_destroy(*out);
+        }
+        *out = NULL;
+        return false;
+    }
+    return k->graph_end(s, out, &why) ||
+           text_fail(err, "cannot make a graph of the step: %s", why.sentence);
+}
+
+static bool launch(struct engine *e, struct graph *graph, struct text *err) {
+    struct kernel_error why = {0};
+    return e->options.kernels->graph_launch(e->options.stream, graph, &why) ||
+           text_fail(err, "cannot launch the step's graph: %s", why.sentence);
+}
+
+/*
+ * The first step runs op by op, so that libraries have loaded and chosen what they need
+ * when the second is captured.
+ */
+static bool run(struct engine *e, struct text *err) {
+    if (!e->graphed || e->ring.queued == 0) {
+        return execute(e, NULL, err);
+    }
+    return (e->graph || capture(e, NULL, &e->graph, err)) && launch(e, e->graph, err);
+}
+
+static bool send_outcome(struct engine *e, struct text *err) {
+    struct kernel_error why = {0};
+    const struct tensor *control = tensor_of(&e->training, e->training.control);
+    return ring_queue(&e->ring, control->data, &why) ||
+           text_fail(err, "cannot copy a step's outcome: %s", why.sentence);
+}
+
 bool engine_step(struct engine *e, const int32_t *inputs, const int32_t *targets,
         double lr, struct text *err) {
-    return step(e, inputs, targets, lr, NULL, err);
+    return stage(e, inputs, targets, lr, err) && run(e, err) && send_outcome(e, err);
+}
+
+/* The marks of an instrumented step, eager or in a graph of its own. */
+static bool run_marked(struct engine *e, struct timeline *timeline, struct text *err) {
+    struct graph *graph = NULL;
+    if (!e->graphed) {
+        return execute(e, timeline, err) && timeline_mark(timeline, PHASE_END, err);
+    }
+    bool good = capture(e, timeline, &graph, err) && launch(e, graph, err) &&
+                timeline_mark(timeline, PHASE_END, err);
+    struct kernel_error why = {0};
+    if (good && !e->options.kernels->stream_synchronize(e->options.stream, &why)) {
+        good = text_fail(err, "cannot wait for the step: %s", why.sentence);
+    }
+    e->options.kernels->graph_destroy(graph);
+    return good;
 }
 
 bool engine_step_instrumented(struct engine *e, const int32_t *inputs,
@@ -333,9 +440,9 @@ bool engine_step_instrumented(struct engine *e, const int32_t *inputs,
     struct timeline timeline;
     double ms[PHASE_TIMES] = {0};
     timeline_init(&timeline, e->options.kernels, e->options.stream);
-    bool good = step(e, inputs, targets, lr, &timeline, err) &&
-                timeline_mark(&timeline, PHASE_END, err) &&
-                timeline_read(&timeline, ms, err);
+    bool good = timeline_mark(&timeline, PHASE_DATA, err) &&
+                stage(e, inputs, targets, lr, err) && run_marked(e, &timeline, err) &&
+                send_outcome(e, err) && timeline_read(&timeline, ms, err);
     timeline_finish(&timeline);
     if (good) {
         *out = (struct engine_phases){.data_ms = ms[PHASE_DATA],
@@ -348,11 +455,16 @@ bool engine_step_instrumented(struct engine *e, const int32_t *inputs,
 }
 
 bool engine_finish_step(struct engine *e, struct engine_step *out, struct text *err) {
+    struct kernel_error why = {0};
+    const void *outcome;
+    if (!ring_wait(&e->ring, &outcome, &why)) {
+        return text_fail(err, "a step failed: %s", why.sentence);
+    }
     double control[CONTROL_COUNT];
-    struct device_access access = access_of(e);
-    if (!values_read(
-                &access, tensor_of(&e->training, e->training.control), control, err)) {
-        return false;
+    bool wide = tensor_of(&e->training, e->training.control)->type == DTYPE_F64;
+    for (int i = 0; i < CONTROL_COUNT; i++) {
+        control[i] = wide ? ((const double *)outcome)[i]
+                          : (double)((const float *)outcome)[i];
     }
     *out = (struct engine_step){.loss = control[CONTROL_LOSS],
             .accuracy = control[CONTROL_ACCURACY],
@@ -367,7 +479,8 @@ bool engine_evaluate(struct engine *e, const int32_t *inputs, const int32_t *tar
     double control[CONTROL_COUNT];
     struct kernel_error why = {0};
     struct device_access access = access_of(e);
-    if (!stage(e, inputs, targets, 1, &why)) {
+    size_t bytes = (size_t)e->shape.rows * sizeof *inputs;
+    if (!copy_batch(e, inputs, targets, bytes, &why)) {
         return text_fail(err, "cannot copy a batch to the device: %s", why.sentence);
     }
     if (!execute_step(&e->executor, &e->evaluation, 1, NULL, err) ||

@@ -91,16 +91,17 @@ void engine_destroy(struct engine *e); /* NULL is fine */
 /*
  * Queue one training step: `accumulate` micro-batches, reduction over ranks, clip,
  * AdamW at `lr`. `inputs` and `targets` are [accumulate, batch, seq_len] in host memory
- * and must stay until engine_finish_step().
+ * and free again on return. At most RING_SLOTS steps may be queued and not finished.
  */
 bool engine_step(struct engine *e, const int32_t *inputs, const int32_t *targets,
         double lr, struct text *err);
 
-/* As engine_step(), with events around the phases; synchronises. */
+/* As engine_step(), with events around the phases; synchronises. No other step may be
+ * on its way. */
 bool engine_step_instrumented(struct engine *e, const int32_t *inputs,
         const int32_t *targets, double lr, struct engine_phases *out, struct text *err);
 
-/* Wait for the queued step and read its outcome. */
+/* Wait for the oldest queued step and read its outcome. */
 bool engine_finish_step(struct engine *e, struct engine_step *out, struct text *err);
 
 /* Forward only: sums over the real targets of [batch, seq_len]. Synchronises. */

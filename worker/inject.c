@@ -13,6 +13,7 @@
 #define ORPHAN_S 3600          // bounds the harm where nobody cleans up
 #define OOM_BYTES (256L << 20) // what a process without a limit of its own may take
 #define OOM_PIECE (8L << 20)
+#define OOM_DEVICE_PIECE (1L << 30)
 #define STALL_NS 200000000
 
 bool inject_is_due(const struct attempt *a, int64_t step) {
@@ -121,7 +122,38 @@ static bool oom_host(struct attempt *a) {
     return attempt_fail(a, STATUS_FAILED, "this machine does not enforce RLIMIT_DATA");
 }
 
-bool inject_strike(struct attempt *a) {
+static bool has_device(struct attempt *a, const struct inject_device *d) {
+    return (d->kernels && d->kernels->device_memory) ||
+           attempt_fail(a, STATUS_UNSUPPORTED,
+                   "inject %s: a CPU has no device of its own",
+                   params_choice(&a->spec.params, PARAM_INJECT));
+}
+
+/* Take the device's memory until it is refused; the end of the process gives it back.
+ */
+static bool oom_device(struct attempt *a, const struct inject_device *d) {
+    struct kernel_error why = {0};
+    struct text err = {0};
+    void *piece;
+    while (d->kernels->allocate(
+            d->index, MEMORY_DEVICE, OOM_DEVICE_PIECE, &piece, &why)) {
+    }
+    return attempt_fail_kernel(a, &why, &err);
+}
+
+/* A kernel that writes where no memory is. */
+static bool device_fault(struct attempt *a, const struct inject_device *d) {
+    struct tensor wild = {.data = (void *)OOM_DEVICE_PIECE,
+            .type = DTYPE_F32,
+            .rank = 1,
+            .size = {4096}};
+    struct kernel_error why = {0};
+    struct text err = {0};
+    return d->kernels->gelu_forward(d->stream, &wild, &wild, &why) ||
+           attempt_fail_kernel(a, &why, &err);
+}
+
+bool inject_strike(struct attempt *a, const struct inject_device *device) {
     switch (params_integer(&a->spec.params, PARAM_INJECT)) {
     case INJECT_SEGV:
         segv();
@@ -141,8 +173,9 @@ bool inject_strike(struct attempt *a) {
     case INJECT_OOM_HOST:
         return oom_host(a);
     case INJECT_OOM_DEVICE:
-        return attempt_fail(a, STATUS_UNSUPPORTED,
-                "inject oom_device: a CPU has no device memory to run out of");
+        return has_device(a, device) && oom_device(a, device);
+    case INJECT_DEVICE_FAULT:
+        return has_device(a, device) && device_fault(a, device);
     case INJECT_GARBAGE:
         return garbage(a);
     case INJECT_ORPHAN:

@@ -8,6 +8,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "kernels/kernels.h"
 #include "worker/attempt.h"
 
 /* Whether this rank is to suffer the cell's fault before step `step` (1 …). */
@@ -16,11 +17,20 @@ bool inject_is_due(const struct attempt *a, int64_t step);
 /* Refuse a fault that would never strike, in a run of `steps` steps. */
 bool inject_check(struct attempt *a, int64_t steps);
 
+/* What faults of a device happen to; a task without a device leaves it zeroed. */
+struct inject_device {
+    const struct kernels *kernels;
+    struct stream *stream;
+    int index;
+};
+
 /*
  * Suffer it. segv, abort, exit, hang and stall do not return. orphan and garbage return
- * true, the damage done; so does nan, which is for the caller to bring about. oom_host
- * and oom_device return false, the attempt failed.
+ * true, the damage done; so do nan, which is for the caller to bring about, and
+ * device_fault (a GPU's write to an address nobody owns), which the next look at the
+ * device finds. oom_host and oom_device return false, the attempt failed; the last two
+ * are unsupported on a device whose memory is the host's.
  */
-bool inject_strike(struct attempt *a);
+bool inject_strike(struct attempt *a, const struct inject_device *device);
 
 #endif

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "worker/attempt.h"
+#include "worker/backend.h"
 #include "worker/build.h"
 #include "worker/inject.h"
 #include "worker/planner.h"
@@ -15,15 +16,13 @@
 
 enum { EXIT_DONE = 0, EXIT_FAILED = 1, EXIT_USAGE = 2, EXIT_NO_DEVICE = 77 };
 
-#define NAME "worker-cpu"
 #define NAME_SIZE 256 // of a device's name
 
 static const char usage[] =
-        "usage: " NAME " run SPEC.json   train one cell (or one rank of it)\n"
-        "       " NAME
-        " plan            specs on standard input, one a line; bytes out\n"
-        "       " NAME " devices         what this worker can run on, as JSON\n"
-        "       " NAME " --version | --build | --help\n"
+        "usage: %1$s run SPEC.json   train one cell (or one rank of it)\n"
+        "       %1$s plan            specs on standard input, one a line; bytes out\n"
+        "       %1$s devices         what this worker can run on, as JSON\n"
+        "       %1$s --version | --build | --help\n"
         "\n"
         "run writes events, one JSON object a line, to descriptor LM_EVENT_FD "
         "(standard\n"
@@ -47,7 +46,7 @@ static bool run_nothing(struct attempt *a) {
             return attempt_fail(a, STATUS_UNSUPPORTED,
                     "inject nan: task noop has no loss that could break");
         }
-        if (!inject_strike(a)) {
+        if (!inject_strike(a, &(struct inject_device){0})) {
             return false;
         }
     }
@@ -56,7 +55,7 @@ static bool run_nothing(struct attempt *a) {
 
 static bool say_hello(struct attempt *a) {
     char device[NAME_SIZE] = "";
-    setup_kernels()->device_name(0, device, sizeof device);
+    backend_kernels()->device_name(0, device, sizeof device);
     return attempt_send(a, "hello", "{s:i, s:s, s:s, s:i}", "protocol", EVENT_PROTOCOL,
             "build", build_id(), "device", device, "pid", (int)getpid());
 }
@@ -71,6 +70,10 @@ static bool check_place(struct attempt *a) {
     }
     struct text err = {0};
     bool served = setup_check(&a->spec.params, &err);
+    if (served && backend_kernels()->device_count() <= a->local_rank &&
+            backend_on_gpu()) {
+        served = text_fail(&err, "there is no CUDA device %d here", a->local_rank);
+    }
     if (!served) {
         attempt_fail(a, STATUS_UNSUPPORTED, "%s", text_get(&err));
     }
@@ -108,7 +111,7 @@ static int run(const char *path) {
     struct text err = {0};
     running = &a;
     if (!attempt_init(&a, &err)) {
-        fprintf(stderr, NAME ": %s\n", text_get(&err));
+        fprintf(stderr, "%s: %s\n", backend_name(), text_get(&err));
         text_finish(&err);
         return EXIT_USAGE;
     }
@@ -118,7 +121,7 @@ static int run(const char *path) {
         return EXIT_DONE;
     }
     attempt_report_failure(&a);
-    fprintf(stderr, NAME ": rank %d: %s\n", a.rank, text_get(&a.sentence));
+    fprintf(stderr, "%s: rank %d: %s\n", backend_name(), a.rank, text_get(&a.sentence));
     // Other threads may sleep in a collective that will never end: nothing is undone.
     bool no_device = a.status == STATUS_UNSUPPORTED && a.spec.cell &&
                      params_integer(&a.spec.params, PARAM_DEVICE) == DEVICE_CUDA;
@@ -143,20 +146,39 @@ static int plan(void) {
     }
     free(line);
     if (ferror(stdin) || ferror(stdout)) {
-        fprintf(stderr, NAME ": plan: %s\n", strerror(errno));
+        fprintf(stderr, "%s: plan: %s\n", backend_name(), strerror(errno));
         return EXIT_FAILED;
     }
     return EXIT_DONE;
 }
 
-static int devices(void) {
+/* One device of this worker; where it has memory of its own, asks it. */
+static json_t *device_json(int index) {
+    const struct kernels *k = backend_kernels();
     char name[NAME_SIZE] = "";
-    setup_kernels()->device_name(0, name, sizeof name);
+    size_t unused, total = 0;
+    struct kernel_error why;
     struct sysinfo info;
-    int64_t memory = sysinfo(&info) == 0 ? (int64_t)info.totalram * info.mem_unit : 0;
-    json_t *answer = json_pack("{s:s, s:s, s:[{s:i, s:s, s:s, s:i, s:I}]}", "worker",
-            NAME, "build", build_id(), "devices", "index", 0, "kind", "cpu", "name",
-            name, "cores", setup_cores(), "memory_bytes", (json_int_t)memory);
+    k->device_name(index, name, sizeof name);
+    json_t *device = json_pack("{s:i, s:s, s:s}", "index", index, "kind",
+            backend_on_gpu() ? "cuda" : "cpu", "name", name);
+    if (!backend_on_gpu()) {
+        json_object_set_new(device, "cores", json_integer(setup_cores()));
+        total = sysinfo(&info) == 0 ? info.totalram * info.mem_unit : 0;
+    } else if (!k->device_memory(index, &unused, &total, &why)) {
+        json_object_set_new(device, "error", json_string(why.sentence));
+    }
+    json_object_set_new(device, "memory_bytes", json_integer((json_int_t)total));
+    return device;
+}
+
+static int devices(void) {
+    json_t *all = json_array();
+    for (int i = 0; i < backend_kernels()->device_count(); i++) {
+        json_array_append_new(all, device_json(i));
+    }
+    json_t *answer = json_pack("{s:s, s:s, s:o}", "worker", backend_name(), "build",
+            build_id(), "devices", all);
     json_dumpf(answer, stdout, JSON_INDENT(2));
     putchar('\n');
     json_decref(answer);
@@ -190,7 +212,7 @@ int main(int argc, char **argv) {
         return devices();
     }
     if (argc == 2 && strcmp(command, "--version") == 0) {
-        printf(NAME " %s\n", LM_VERSION);
+        printf("%s %s\n", backend_name(), LM_VERSION);
         return EXIT_DONE;
     }
     if (argc == 2 && strcmp(command, "--build") == 0) {
@@ -200,9 +222,9 @@ int main(int argc, char **argv) {
     bool help =
             argc == 2 && (strcmp(command, "--help") == 0 || strcmp(command, "-h") == 0);
     if (!help && argc > 1) {
-        fprintf(stderr, NAME ": unknown command or wrong number of arguments: '%s'\n",
-                command);
+        fprintf(stderr, "%s: unknown command or wrong number of arguments: '%s'\n",
+                backend_name(), command);
     }
-    fputs(usage, help ? stdout : stderr);
+    fprintf(help ? stdout : stderr, usage, backend_name());
     return help ? EXIT_DONE : EXIT_USAGE;
 }

@@ -405,7 +405,7 @@ static int *views(const struct builder *b, int arena) {
     for (int i = 0; i < all->count; i++) {
         const struct parameter *it = &all->items[i];
         table[i] = program_view(b->p, arena, it->offset * (int64_t)dtype_size(type),
-                program_shape(type, it->size[0], it->size[1], 0, 0));
+                program_shape(type, it->rows, it->size[1], 0, 0));
     }
     return table;
 }

@@ -15,10 +15,16 @@ struct builder {
     struct parameters *out;
     int capacity;
     float residual_std;
+    int64_t vocab_multiple;
 };
 
-static struct parameter *add(struct builder *b, int64_t rows, int64_t columns,
-        const char *format, int layer) {
+static int64_t round_up(int64_t n, int64_t to) {
+    return (n + to - 1) / to * to;
+}
+
+/* `padded` ≥ `rows`: as it lies in memory. */
+static struct parameter *add(struct builder *b, int64_t rows, int64_t padded,
+        int64_t columns, const char *format, int layer) {
     struct parameters *p = b->out;
     if (p->count == b->capacity) {
         b->capacity = b->capacity ? 2 * b->capacity : 64;
@@ -27,6 +33,7 @@ static struct parameter *add(struct builder *b, int64_t rows, int64_t columns,
     struct parameter *it = &p->items[p->count++];
     *it = (struct parameter){.rank = columns ? 2 : 1,
             .size = {rows, columns},
+            .rows = padded,
             .offset = p->elements,
             .count = columns ? rows * columns : rows,
             .decay = columns != 0,
@@ -37,29 +44,34 @@ static struct parameter *add(struct builder *b, int64_t rows, int64_t columns,
         snprintf(it->name, sizeof it->name, "%.*s%d%s", (int)(hole - format), format,
                 layer, hole + 1);
     }
-    p->elements +=
-            (it->count + PARAMETER_ALIGN - 1) / PARAMETER_ALIGN * PARAMETER_ALIGN;
+    p->elements += round_up(columns ? padded * columns : padded, PARAMETER_ALIGN);
     p->trained += it->count;
     return it;
 }
 
 /* '#' in a name stands for the layer. */
 static void norm(struct builder *b, int64_t channels, const char *name, int layer) {
-    add(b, channels, 0, name, layer)->init_value = 1;
+    add(b, channels, channels, 0, name, layer)->init_value = 1;
 }
 
 static void bias(struct builder *b, int64_t size, const char *name, int layer) {
-    add(b, size, 0, name, layer);
+    add(b, size, size, 0, name, layer);
 }
 
 static void matrix(
         struct builder *b, int64_t out, int64_t in, const char *name, int layer) {
-    add(b, out, in, name, layer);
+    add(b, out, out, in, name, layer);
+}
+
+/* A table of the vocabulary. */
+static void table(
+        struct builder *b, int64_t vocab, int64_t channels, const char *name) {
+    add(b, vocab, round_up(vocab, b->vocab_multiple), channels, name, 0);
 }
 
 static void into_residual(
         struct builder *b, int64_t out, int64_t in, const char *name, int layer) {
-    add(b, out, in, name, layer)->init_std = b->residual_std;
+    add(b, out, out, in, name, layer)->init_std = b->residual_std;
 }
 
 static void gpt_block(struct builder *b, int64_t c, int64_t qkv, int64_t ff, int l) {
@@ -86,7 +98,8 @@ static void llama_block(struct builder *b, int64_t c, int64_t qkv, int64_t ff, i
     into_residual(b, c, ff, "model.layers.#.mlp.down_proj.weight", l);
 }
 
-void parameters_init(struct parameters *p, const struct params *params, int64_t vocab) {
+void parameters_init(struct parameters *p, const struct params *params, int64_t vocab,
+        int64_t vocab_multiple) {
     *p = (struct parameters){0};
     int layers = (int)params_integer(params, PARAM_LAYERS);
     int64_t c = params_integer(params, PARAM_D_MODEL);
@@ -94,13 +107,13 @@ void parameters_init(struct parameters *p, const struct params *params, int64_t 
     int64_t qkv = (heads + 2 * params_kv_heads(params)) * (c / heads);
     int64_t ff = params_d_ff(params);
     bool gpt = params_integer(params, PARAM_ARCH) == ARCH_GPT;
-    struct builder b = {p, 0, INIT_STD / sqrtf(2.0f * (float)layers)};
+    struct builder b = {p, 0, INIT_STD / sqrtf(2.0f * (float)layers), vocab_multiple};
     if (gpt) {
-        matrix(&b, vocab, c, "transformer.wte.weight", 0);
+        table(&b, vocab, c, "transformer.wte.weight");
         matrix(&b, params_integer(params, PARAM_SEQ_LEN), c, "transformer.wpe.weight",
                 0);
     } else {
-        matrix(&b, vocab, c, "model.embed_tokens.weight", 0);
+        table(&b, vocab, c, "model.embed_tokens.weight");
     }
     for (int l = 0; l < layers; l++) {
         (gpt ? gpt_block : llama_block)(&b, c, qkv, ff, l);
@@ -110,7 +123,7 @@ void parameters_init(struct parameters *p, const struct params *params, int64_t 
         bias(&b, c, "transformer.ln_f.bias", 0);
     } else {
         norm(&b, c, "model.norm.weight", 0);
-        matrix(&b, vocab, c, "lm_head.weight", 0);
+        table(&b, vocab, c, "lm_head.weight");
     }
 }
 
@@ -145,9 +158,13 @@ static uint64_t key_of(const char *name, uint64_t seed) {
     return random_at(hash, random_at(seed, 0));
 }
 
+uint64_t parameters_key(const struct parameter *p, uint64_t seed) {
+    return key_of(p->name, seed);
+}
+
 void parameters_fill(const struct parameter *p, uint64_t seed, float *values) {
     const double tau = 6.283185307179586;
-    uint64_t key = key_of(p->name, seed);
+    uint64_t key = parameters_key(p, seed);
     if (p->init_std == 0) {
         for (int64_t i = 0; i < p->count; i++) {
             values[i] = p->init_value;

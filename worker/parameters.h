@@ -25,7 +25,9 @@ struct parameter {
     int rank;
     int64_t size[2]; /* [out, in] for a matrix, [size] for a vector */
     int64_t offset;  /* elements into the arena */
-    int64_t count;   /* elements without alignment padding */
+    int64_t count;   /* elements without padding */
+    int64_t rows;    /* size[0] as it lies in memory: tables of the vocabulary may end
+                        in rows of zeros */
     bool decay;      /* weight decay applies: matrices and embeddings */
     float init_std;  /* normal(0, init_std); 0: constant */
     float init_value;
@@ -38,8 +40,12 @@ struct parameters {
     int64_t trained;  /* the model's parameter count, padding excluded */
 };
 
-/* The list for a cell. `vocab` is the model's, already resolved. */
-void parameters_init(struct parameters *p, const struct params *params, int64_t vocab);
+/*
+ * The list for a cell. `vocab` is the model's, already resolved; its tables get a
+ * multiple of `vocab_multiple` rows.
+ */
+void parameters_init(struct parameters *p, const struct params *params, int64_t vocab,
+        int64_t vocab_multiple);
 void parameters_finish(struct parameters *p);
 
 /* Index by name, −1 where there is none. */
@@ -52,5 +58,8 @@ int parameters_find(const struct parameters *p, const char *name);
  * that write into the residual stream; biases 0, norms 1.
  */
 void parameters_fill(const struct parameter *p, uint64_t seed, float *values);
+
+/* What those normal numbers are drawn from, for devices that draw them themselves. */
+uint64_t parameters_key(const struct parameter *p, uint64_t seed);
 
 #endif

@@ -1,10 +1,7 @@
 #include <sched.h>
 
+#include "worker/backend.h"
 #include "worker/setup.h"
-
-const struct kernels *setup_kernels(void) {
-    return kernels_cpu();
-}
 
 int setup_cores(void) {
     cpu_set_t set;
@@ -17,8 +14,15 @@ bool setup_check(const struct params *params, struct text *err) {
         return text_fail(err, "engine %s: this worker is the native engine",
                 params_choice(params, PARAM_ENGINE));
     }
-    if (params_integer(params, PARAM_DEVICE) == DEVICE_CUDA) {
-        return text_fail(err, "device cuda: this worker serves the CPU only");
+    int64_t device = params_integer(params, PARAM_DEVICE);
+    bool gpu = backend_on_gpu();
+    if (device == (gpu ? DEVICE_CPU : DEVICE_CUDA)) {
+        return text_fail(err, "device %s: %s serves %s only",
+                params_choice(params, PARAM_DEVICE), backend_name(),
+                gpu ? "GPUs" : "the CPU");
+    }
+    if (gpu && params_integer(params, PARAM_RANKS) > 1) {
+        return text_fail(err, "ranks: this version trains on one GPU");
     }
     if (task != TASK_TRAIN && task != TASK_NOOP) {
         return text_fail(err, "task %s: this version knows train and noop",
@@ -32,7 +36,7 @@ bool setup_check(const struct params *params, struct text *err) {
                 err, "batch max: this version cannot search for the largest batch");
     }
     if (params_integer(params, PARAM_GRAPH) == GRAPH_ON &&
-            !setup_kernels()->graph_begin) {
+            !backend_kernels()->graph_begin) {
         return text_fail(err, "graph on: a CPU has no graphs");
     }
     return true;
@@ -54,7 +58,7 @@ bool setup_options(const struct params *params, int64_t vocab,
             .batch = params_batch(params),
             .world = world,
             .threads = engine_threads(params, world),
-            .kernels = setup_kernels(),
+            .kernels = backend_kernels(),
     };
     return true;
 }

@@ -13,9 +13,6 @@
 #include "matrix/text.h"
 #include "worker/engine.h"
 
-/* The table of kernels of this executable. */
-const struct kernels *setup_kernels(void);
-
 /* CPU cores this process may run on. */
 int setup_cores(void);
 

@@ -76,7 +76,7 @@ bool shape_init(struct shape *s, const struct engine_options *options,
     *s = (struct shape){0};
     *unsupported = false;
     resolve_sizes(s, options);
-    if (params_integer(p, PARAM_GRAPH) == GRAPH_ON) {
+    if (params_integer(p, PARAM_GRAPH) == GRAPH_ON && !options->kernels->graph_begin) {
         *unsupported = true;
         return text_fail(err, "this worker ('%s') cannot run a step as one graph",
                 options->kernels->name);

@@ -30,7 +30,7 @@ bool timeline_mark(struct timeline *t, int phase, struct text *err) {
         return text_fail(err, "cannot create an event: %s", why.sentence);
     }
     t->count++;
-    return t->kernels->event_record(t->stream, mark->event, &why) ||
+    return t->kernels->event_mark(t->stream, mark->event, &why) ||
            text_fail(err, "cannot record an event: %s", why.sentence);
 }
 

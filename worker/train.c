@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <time.h>
 
+#include "worker/backend.h"
 #include "worker/inject.h"
 #include "worker/measure.h"
 #include "worker/outcome.h"
@@ -19,8 +20,17 @@ static double now_ms(void) {
     return (double)t.tv_sec * 1e3 + (double)t.tv_nsec / 1e6;
 }
 
-/* `done`, or the attempt failed with the sentence in `err`, which is emptied. */
+/*
+ * `done`, or the attempt failed with the sentence in `err`, which is emptied. Where a
+ * fault has made the device useless, that is what happened, whatever failed of it.
+ */
 static bool check(struct trainer *t, bool done, struct text *err) {
+    struct kernel_error why = {0};
+    if (!done && t->stream &&
+            !t->options.kernels->stream_synchronize(t->stream, &why) &&
+            why.kind == KERNEL_DEVICE_FAULT) {
+        attempt_fail_kernel(t->attempt, &why, err);
+    }
     if (!done) {
         attempt_fail(t->attempt, STATUS_FAILED, "%s", text_get(err));
     }
@@ -46,6 +56,7 @@ static bool load_data(struct trainer *t) {
         return false;
     }
     t->options.rank = t->attempt->rank;
+    t->options.device = backend_on_gpu() ? t->attempt->local_rank : 0;
     t->options.poison = true;
     t->options.alive = tell_alive;
     t->options.user = t->attempt;
@@ -80,6 +91,24 @@ static bool count_steps(struct trainer *t) {
     return inject_check(t->attempt, t->steps);
 }
 
+/* Bytes that this rank may count on: of its device, or its share of the host's. */
+static bool free_memory(struct trainer *t, int64_t *bytes) {
+    const struct kernels *k = t->options.kernels;
+    // No rank has allocated yet: they meet in comm_create() first. So each may count on
+    // its share of what is free now.
+    *bytes = measure_host_free() / t->attempt->world;
+    size_t unused = 0, total;
+    struct kernel_error why = {0};
+    struct text err = {0};
+    if (k->device_memory) {
+        if (!k->device_memory(t->options.device, &unused, &total, &why)) {
+            return attempt_fail_kernel(t->attempt, &why, &err);
+        }
+        *bytes = (int64_t)unused;
+    }
+    return true;
+}
+
 /* Refuse, before anything is allocated, a plan that cannot fit. */
 static bool check_plan(struct trainer *t) {
     struct attempt *a = t->attempt;
@@ -98,10 +127,10 @@ static bool check_plan(struct trainer *t) {
     for (int o = 0; o < OWNER_COUNT; o++) {
         planned += memory.planned[o];
     }
-    // No rank has allocated yet: they meet in comm_create() first. So each may count on
-    // its share of what is free now.
-    int64_t limit = params_integer(t->params, PARAM_MEMORY_LIMIT);
-    int64_t free_bytes = measure_host_free() / a->world;
+    int64_t limit = params_integer(t->params, PARAM_MEMORY_LIMIT), free_bytes;
+    if (!free_memory(t, &free_bytes)) {
+        return false;
+    }
     bool limited = limit > 0 && limit < free_bytes;
     if (planned <= (limited ? limit : free_bytes)) {
         return true;
@@ -109,14 +138,19 @@ static bool check_plan(struct trainer *t) {
     a->predicted = true;
     a->bytes_asked = planned;
     a->bytes_free = limited ? limit : free_bytes;
-    return attempt_fail(a, STATUS_OOM_HOST, "the plan needs %lld bytes, %s %lld",
-            (long long)planned,
-            limited ? "memory_limit is" : "and this rank's share of free memory is",
+    bool gpu = backend_on_gpu();
+    return attempt_fail(a, gpu ? STATUS_OOM_DEVICE : STATUS_OOM_HOST,
+            "the plan needs %lld bytes, %s %lld", (long long)planned,
+            limited ? "memory_limit is"
+            : gpu   ? "and the device has free"
+                    : "and this rank's share of free memory is",
             (long long)a->bytes_free);
 }
 
 static bool create_stream(struct trainer *t) {
-    struct stream_options options = {.threads = t->options.threads,
+    struct stream_options options = {.device = t->options.device,
+            .threads = t->options.threads,
+            .tuning = getenv("LM_TUNING"),
             .math = params_integer(t->params, PARAM_PRECISION) == PRECISION_TF32
                             ? MATH_TF32
                             : MATH_F32};
@@ -176,7 +210,7 @@ static bool create_engine(struct trainer *t) {
 
 static bool start(struct trainer *t) {
     return attempt_phase(t->attempt, "start") && load_data(t) && count_steps(t) &&
-           check_plan(t) && create_stream(t) && meet(t) && create_engine(t);
+           create_stream(t) && check_plan(t) && meet(t) && create_engine(t);
 }
 
 static void finish(struct trainer *t) {
@@ -246,23 +280,42 @@ static bool report_step(struct trainer *t, double lr, double ms) {
     return attempt_send_object(a, "step", fields);
 }
 
-/* Run step `step` (0 …), whose milliseconds, data loading included, become `ms`. */
-static bool run_step(struct trainer *t, int64_t step, double *ms) {
-    struct attempt *a = t->attempt;
-    if (inject_is_due(a, step + 1)) {
-        if (!inject_strike(a)) {
-            return false;
-        }
-        if (params_integer(t->params, PARAM_INJECT) == INJECT_NAN) {
-            engine_break(t->engine);
-        }
+/* What is injected at the step that comes next. */
+static bool strike(struct trainer *t) {
+    struct inject_device device = {t->options.kernels, t->stream, t->options.device};
+    if (!inject_strike(t->attempt, &device)) {
+        return false;
     }
+    int64_t inject = params_integer(t->params, PARAM_INJECT);
+    if (inject == INJECT_NAN) {
+        engine_break(t->engine);
+    }
+    return true;
+}
+
+/* Send step `step` (0 …) on its way. */
+static bool queue_step(struct trainer *t, int64_t step) {
     struct text err = {0};
-    double lr = schedule_rate(t->params, step, t->steps), began = now_ms();
+    t->sent[step % RING_SLOTS] = (struct sent){
+            .lr = schedule_rate(t->params, step, t->steps), .ms = now_ms()};
     load_step(t, step);
-    bool done = engine_step(t->engine, t->inputs, t->targets, lr, &err) &&
-                engine_finish_step(t->engine, &t->last, &err);
-    *ms = now_ms() - began;
+    bool queued = engine_step(
+            t->engine, t->inputs, t->targets, t->sent[step % RING_SLOTS].lr, &err);
+    return check(t, queued, &err);
+}
+
+/*
+ * Wait for step `step`. Its milliseconds run from when it was begun, data loading
+ * included, or from the end of the step before, whichever came later.
+ */
+static bool finish_step(struct trainer *t, int64_t step, double *ms) {
+    struct attempt *a = t->attempt;
+    const struct sent *sent = &t->sent[step % RING_SLOTS];
+    struct text err = {0};
+    bool done = engine_finish_step(t->engine, &t->last, &err);
+    double now = now_ms();
+    *ms = now - fmax(sent->ms, t->finished_ms);
+    t->finished_ms = now;
     if (!check(t, done, &err)) {
         return false;
     }
@@ -274,7 +327,7 @@ static bool run_step(struct trainer *t, int64_t step, double *ms) {
         return attempt_fail(a, STATUS_INVALID, "the loss of step %lld is not finite",
                 (long long)a->step);
     }
-    return report_step(t, lr, *ms);
+    return report_step(t, sent->lr, *ms);
 }
 
 static bool evaluate(struct trainer *t, struct evaluation *out) {
@@ -304,6 +357,28 @@ static bool evaluate(struct trainer *t, struct evaluation *out) {
             (json_int_t)out->tokens);
 }
 
+/*
+ * Steps [from, to) back to back: on a device that works on its own, one is prepared
+ * while another runs. The first step of all is awaited: what it costs is start-up.
+ */
+static bool run_stretch(struct trainer *t, int64_t from, int64_t to, double *each_ms) {
+    int64_t ahead = backend_on_gpu() ? RING_SLOTS - 1 : 0, finished = from;
+    for (int64_t step = from; finished < to; step++) {
+        bool strikes = step < to && inject_is_due(t->attempt, step + 1);
+        int64_t may_wait = step >= to || strikes || step <= 1 ? 0 : ahead;
+        for (; finished < step - may_wait && finished < to; finished++) {
+            double ms;
+            if (!finish_step(t, finished, each_ms ? &each_ms[finished - from] : &ms)) {
+                return false;
+            }
+        }
+        if (step < to && ((strikes && !strike(t)) || !queue_step(t, step))) {
+            return false;
+        }
+    }
+    return true;
+}
+
 /* Steps [from, to) and the evaluations between them, whose time does not count. */
 static bool run_steps(
         struct trainer *t, int64_t from, int64_t to, double *each_ms, double *all_ms) {
@@ -312,18 +387,12 @@ static bool run_steps(
     if (!synchronize(t)) {
         return false;
     }
-    double began = now_ms();
-    for (int64_t step = from; step < to; step++) {
-        double ms;
-        if (!run_step(t, step, &ms)) {
+    for (int64_t step = from; step < to;) {
+        int64_t pause = every > 0 ? (step / every + 1) * every : to;
+        int64_t end = pause < to ? pause : to;
+        double began = now_ms();
+        if (!run_stretch(t, step, end, each_ms ? each_ms + (step - from) : NULL)) {
             return false;
-        }
-        if (each_ms) {
-            each_ms[step - from] = ms;
-        }
-        bool pause = every > 0 && (step + 1) % every == 0 && step + 1 < t->steps;
-        if (!pause && step + 1 < to) {
-            continue;
         }
         struct kernel_error why = {0};
         struct text err = {0};
@@ -332,10 +401,11 @@ static bool run_steps(
         }
         *all_ms += now_ms() - began;
         struct evaluation between;
-        if (pause && (!evaluate(t, &between) || !synchronize(t))) {
+        if (every > 0 && end % every == 0 && end < t->steps &&
+                (!evaluate(t, &between) || !synchronize(t))) {
             return false;
         }
-        began = now_ms();
+        step = end;
     }
     return true;
 }

@@ -13,8 +13,14 @@
 #include "worker/data.h"
 #include "worker/engine.h"
 #include "worker/evaluate.h"
+#include "worker/ring.h"
 
 #define TRAINER_INSTRUMENTED 3
+
+/* A step on its way. */
+struct sent {
+    double lr, ms; /* its learning rate, and when it was begun */
+};
 
 struct trainer {
     struct attempt *attempt;
@@ -28,6 +34,9 @@ struct trainer {
     int64_t seq_len, accumulate, warmup_steps, steps;
     int64_t step_tokens;       /* of this rank in one step */
     int32_t *inputs, *targets; /* [accumulate, batch, seq_len] */
+
+    struct sent sent[RING_SLOTS]; /* by step, modulo */
+    double finished_ms;           /* when the last step finished */
 
     /* The record so far. */
     double *step_ms; /* [steps − warmup_steps], the timed ones */

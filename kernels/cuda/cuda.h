@@ -29,8 +29,8 @@ struct stream {
 
 /*
  * True where `status` is success. Else fills `err`: "<what>: <CUDA's words>", kind
- * KERNEL_OUT_OF_MEMORY for refused memory (with the bytes free; the caller fills those
- * asked), else KERNEL_DEVICE_FAULT.
+ * KERNEL_OUT_OF_DEVICE_MEMORY for refused memory (with the bytes free; the caller fills
+ * those asked), else KERNEL_DEVICE_FAULT.
  */
 bool cuda_done(cudaError_t status, const char *what, struct kernel_error *err);
 

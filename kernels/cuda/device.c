@@ -29,7 +29,7 @@ bool cuda_done(cudaError_t status, const char *what, struct kernel_error *err) {
         (void)cudaGetLastError(); // not sticky: the next call starts clean
         (void)cudaMemGetInfo(&free_bytes, &total);
     }
-    kernel_fail(err, refused ? KERNEL_OUT_OF_MEMORY : KERNEL_DEVICE_FAULT,
+    kernel_fail(err, refused ? KERNEL_OUT_OF_DEVICE_MEMORY : KERNEL_DEVICE_FAULT,
             "%s: %s (%s)", what, cudaGetErrorString(status), cudaGetErrorName(status));
     err->bytes_free = free_bytes;
     return false;
@@ -74,6 +74,9 @@ bool cuda_allocate(int device, enum memory_kind kind, size_t bytes, void **out,
         return true;
     }
     err->bytes_asked = bytes;
+    if (err->kind == KERNEL_OUT_OF_DEVICE_MEMORY && kind == MEMORY_PINNED) {
+        err->kind = KERNEL_OUT_OF_MEMORY;
+    }
     return false;
 }
 
@@ -155,6 +158,19 @@ bool cuda_event_record(
         struct stream *s, struct device_event *event, struct kernel_error *err) {
     return cuda_done(
             cudaEventRecord(event->handle, s->handle), "recording an event", err);
+}
+
+bool cuda_event_mark(
+        struct stream *s, struct device_event *event, struct kernel_error *err) {
+    enum cudaStreamCaptureStatus capturing;
+    if (!cuda_done(cudaStreamIsCapturing(s->handle, &capturing), "marking", err)) {
+        return false;
+    }
+    unsigned flags = capturing == cudaStreamCaptureStatusActive
+                             ? cudaEventRecordExternal
+                             : cudaEventRecordDefault;
+    return cuda_done(
+            cudaEventRecordWithFlags(event->handle, s->handle, flags), "marking", err);
 }
 
 bool cuda_event_wait(

@@ -23,6 +23,8 @@ bool cuda_event_create(
 void cuda_event_destroy(struct device_event *event);
 bool cuda_event_record(
         struct stream *s, struct device_event *event, struct kernel_error *err);
+bool cuda_event_mark(
+        struct stream *s, struct device_event *event, struct kernel_error *err);
 bool cuda_event_wait(
         struct stream *s, struct device_event *event, struct kernel_error *err);
 bool cuda_event_synchronize(struct device_event *event, struct kernel_error *err);

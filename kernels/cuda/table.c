@@ -34,6 +34,7 @@ const struct kernels *kernels_cuda(void) {
             .event_create = cuda_event_create,
             .event_destroy = cuda_event_destroy,
             .event_record = cuda_event_record,
+            .event_mark = cuda_event_mark,
             .event_wait = cuda_event_wait,
             .event_synchronize = cuda_event_synchronize,
             .event_elapsed_ms = cuda_event_elapsed_ms,

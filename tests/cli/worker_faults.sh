@@ -32,7 +32,9 @@ grep -q predicted "$folder/events" && not_ok "that was no prediction"
     exit $failed
 ) || failed=1
 run inject=oom_device
-expect "a CPU has no device memory" 1 '"kind":"unsupported".*oom_device'
+expect "a CPU has no device of its own" 1 '"kind":"unsupported".*oom_device'
+run inject=device_fault
+expect "a CPU has no device to break" 1 '"kind":"unsupported".*device_fault'
 run inject=garbage
 expect "garbage is followed by more events" 0 '"event":"result"'
 grep -qa oops "$folder/events" || not_ok "garbage is in the events"
