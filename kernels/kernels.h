@@ -68,6 +68,34 @@ struct matmul_problem {
     bool accumulate;
 };
 
+/*
+ * What a device says of itself at one moment; −1 where it does not say. Processes are
+ * those that compute on it; where the list does not hold this one (as in a container
+ * that hides others), it says nothing.
+ */
+struct telemetry {
+    double sm_clock_mhz, sm_clock_max_mhz;
+    double memory_clock_mhz, memory_clock_max_mhz;
+    double temperature_c, power_w;
+    int64_t reasons;               /* bits of enum telemetry_reason */
+    int64_t energy_mj;             /* used since some moment before, millijoules */
+    int64_t used_bytes, own_bytes; /* of the device's memory: all, this process's */
+    int64_t foreign_processes, foreign_bytes;
+};
+
+/* Why clocks are not at their maximum (NVML's bits). */
+enum telemetry_reason {
+    REASON_IDLE = 0x1,
+    REASON_SETTING = 0x2, /* of application clocks */
+    REASON_POWER_CAP = 0x4,
+    REASON_HW_SLOWDOWN = 0x8,
+    REASON_SYNC_BOOST = 0x10,
+    REASON_SW_THERMAL = 0x20,
+    REASON_HW_THERMAL = 0x40,
+    REASON_POWER_BRAKE = 0x80,
+    REASON_DISPLAY = 0x100
+};
+
 enum memory_kind { MEMORY_DEVICE, MEMORY_PINNED };
 enum copy_kind { COPY_TO_DEVICE, COPY_TO_HOST, COPY_ON_DEVICE };
 
@@ -151,6 +179,9 @@ struct kernels {
      */
     bool (*device_memory)(int device, size_t *free_bytes, size_t *total_bytes,
             struct kernel_error *err);
+    /* Optional, NULL where nothing says: clocks, heat, energy, who uses the device. Any
+     * thread may ask at any time; takes no context. False where it cannot be asked. */
+    bool (*telemetry)(int device, struct telemetry *out);
     bool (*allocate)(int device, enum memory_kind kind, size_t bytes, void **out,
             struct kernel_error *err);
     void (*release)(int device, enum memory_kind kind, void *memory, size_t bytes);

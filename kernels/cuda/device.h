@@ -10,6 +10,7 @@ int cuda_device_count(void); /* 0 where there is no driver */
 void cuda_device_name(int device, char *name, size_t size);
 bool cuda_device_memory(
         int device, size_t *free_bytes, size_t *total_bytes, struct kernel_error *err);
+bool cuda_telemetry(int device, struct telemetry *out); /* kernels/cuda/telemetry.c */
 bool cuda_allocate(int device, enum memory_kind kind, size_t bytes, void **out,
         struct kernel_error *err);
 void cuda_release(int device, enum memory_kind kind, void *memory, size_t bytes);

@@ -26,6 +26,7 @@ const struct kernels *kernels_cuda(void) {
             .device_count = cuda_device_count,
             .device_name = cuda_device_name,
             .device_memory = cuda_device_memory,
+            .telemetry = cuda_telemetry,
             .allocate = cuda_allocate,
             .release = cuda_release,
             .stream_create = cuda_stream_create,
