@@ -7,79 +7,7 @@
 #include <unistd.h>
 
 #include "matrix/spec.h"
-#include "runner/child.h"
-
-static json_t *spec_line(const struct cell *cell, char **worker) {
-    struct spec s = {.matrix = (char *)cell->matrix,
-            .cell = (char *)cell->id,
-            .attempt = 1,
-            .expect = cell->expect,
-            .worker = worker,
-            .params = cell->params};
-    memcpy(s.hash, cell->hash, sizeof s.hash);
-    return spec_to_json(&s);
-}
-
-static bool write_all(int fd, const char *bytes, size_t size) {
-    while (size) {
-        ssize_t n = write(fd, bytes, size);
-        if (n < 0 && errno == EINTR) {
-            continue;
-        }
-        if (n < 0) {
-            return false;
-        }
-        bytes += n;
-        size -= (size_t)n;
-    }
-    return true;
-}
-
-/* Run `argv` with `in` as its input; its whole output to `out`. */
-static bool run_filter(
-        char *const *argv, const struct text *in, struct text *out, struct text *err) {
-    // Files rather than pipes: neither side can wait for the other.
-    int fds[2] = {
-            memfd_create("specs", MFD_CLOEXEC), memfd_create("answers", MFD_CLOEXEC)};
-    bool ok = fds[0] >= 0 && fds[1] >= 0 && write_all(fds[0], text_get(in), in->size) &&
-              lseek(fds[0], 0, SEEK_SET) == 0;
-    if (!ok) {
-        text_fail(err, "cannot ask '%s': %s", argv[0], strerror(errno));
-    }
-    char *none[] = {NULL};
-    char **environment = child_make_environment(none);
-    struct child_spec spec = {.argv = argv,
-            .envp = environment,
-            .stdin_fd = fds[0],
-            .stdout_fd = fds[1],
-            .stderr_fd = STDERR_FILENO,
-            .cgroup_fd = -1};
-    struct child c;
-    struct child_end end;
-    ok = ok && child_start(&c, &spec, err);
-    if (ok) {
-        child_reap(&c, &end);
-        if (end.exit_code != 0) {
-            ok = text_fail(err, "'%s plan' ended with %s %d", argv[0],
-                    end.signal ? "signal" : "code",
-                    end.signal ? end.signal : end.exit_code);
-        }
-    }
-    char bytes[65536];
-    off_t at = 0;
-    ssize_t n;
-    while (ok && (n = pread(fds[1], bytes, sizeof bytes, at)) > 0) {
-        text_add_bytes(out, bytes, (size_t)n);
-        at += n;
-    }
-    child_free_environment(environment);
-    for (int i = 0; i < 2; i++) {
-        if (fds[i] >= 0) {
-            close(fds[i]);
-        }
-    }
-    return ok;
-}
+#include "runner/filter.h"
 
 /* The answers, in the order asked; `of` maps each line to its cell. */
 static bool take_answers(const char *program, const struct text *out, const size_t *of,
@@ -123,7 +51,7 @@ static bool ask_one_worker(const struct workers *w, const struct cell *const *ce
         text_clear(&why);
         char **other = workers_choose(w, &cells[i]->params, &why);
         if (!answers[i] && other && !strcmp(other[0], worker[0])) {
-            json_t *spec = spec_line(cells[i], worker);
+            json_t *spec = filter_spec(cells[i], worker);
             char *line = json_dumps(spec, JSON_COMPACT);
             text_addf(&in, "%s\n", line);
             free(line);
@@ -132,7 +60,7 @@ static bool ask_one_worker(const struct workers *w, const struct cell *const *ce
         }
         free(other);
     }
-    bool ok = run_filter(argv, &in, &out, err) &&
+    bool ok = filter_run(argv, &in, &out, err) &&
               take_answers(argv[0], &out, of, asked, answers, err);
     free(of);
     free(argv);

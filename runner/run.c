@@ -20,6 +20,7 @@
 #include "runner/queue.h"
 #include "runner/signals.h"
 #include "runner/store.h"
+#include "runner/tuning.h"
 #include "runner/workers.h"
 
 #define EXIT_PASSED 0
@@ -458,12 +459,23 @@ static void close_everything(struct run *r) {
     }
 }
 
+/* Without a table cells run all the same, with the library's own choice. */
+static void tune(struct run *r) {
+    struct text why = {0};
+    if (r->machine.gpu_count > 0 && !tuning_prepare(&r->queue, &r->workers,
+                                            r->options->out, &r->progress, &why)) {
+        progress_say(&r->progress, "no matrix products were timed: %s", text_get(&why));
+    }
+    text_finish(&why);
+}
+
 int run_command(const struct options *o, struct text *err) {
     struct run r = {
             .options = o, .launcher = &launch_local, .signal_fd = -1, .timer_fd = -1};
     int code = EXIT_USAGE;
     if (open_everything(&r, err)) {
         begin_progress(&r);
+        tune(&r);
         run_cells(&r, err);
         count_standing(&r);
         summarise(&r);

@@ -120,6 +120,71 @@ bool engine_plan(const struct engine_options *options, struct engine_memory *out
     return good;
 }
 
+/* The product that `op` is, by what it reads. */
+static struct matmul_problem problem_of(const struct program *p, const struct op *op) {
+    const struct tensor *t[OPERANDS_MAX];
+    for (int k = 0; k < OPERANDS_MAX; k++) {
+        t[k] = &p->tensors[op->operands.id[k]].tensor;
+    }
+    struct matmul_problem out = {.accumulate = op->accumulate == ACCUMULATE};
+    if (op->kind == OP_MATMUL_BACKWARD_WEIGHT) {
+        out.kind = MATMUL_BACKWARD_WEIGHT;
+        out.m = t[4]->size[0], out.n = t[0]->size[0], out.k = t[0]->size[1];
+        out.type = t[4]->type, out.grad = t[0]->type;
+        out.bias = op->operands.id[1] != ABSENT;
+        return out;
+    }
+    bool forward = op->kind == OP_MATMUL_FORWARD;
+    const struct tensor *weight = t[3], *rows = t[2];
+    out.kind = forward ? MATMUL_FORWARD : MATMUL_BACKWARD_INPUT;
+    out.m = rows->size[0], out.n = weight->size[0], out.k = weight->size[1];
+    out.type = out.grad = rows->type;
+    out.bias = forward && op->operands.id[4] != ABSENT;
+    return out;
+}
+
+static bool is_product(enum op_kind kind) {
+    return kind == OP_MATMUL_FORWARD || kind == OP_MATMUL_BACKWARD_INPUT ||
+           kind == OP_MATMUL_BACKWARD_WEIGHT;
+}
+
+static bool tune_program(const struct engine_options *o, const struct program *p,
+        int64_t *products, struct kernel_error *why) {
+    for (int i = 0; i < p->op_count; i++) {
+        const struct op *op = &p->ops[i];
+        if (!is_product(op->kind)) {
+            continue;
+        }
+        struct matmul_problem problem = problem_of(p, op);
+        bool both = op->accumulate == ACCUMULATE_AFTER_FIRST &&
+                    params_integer(o->params, PARAM_ACCUMULATE) > 1;
+        if (!o->kernels->matmul_tune(o->stream, &problem, why)) {
+            return false;
+        }
+        problem.accumulate = true;
+        if (both && !o->kernels->matmul_tune(o->stream, &problem, why)) {
+            return false;
+        }
+        *products += both ? 2 : 1;
+    }
+    return true;
+}
+
+bool engine_tune(const struct engine_options *options, int64_t *products,
+        bool *unsupported, struct text *err) {
+    struct engine *e = text_allocate_zeroed(1, sizeof *e);
+    struct kernel_error why = {0};
+    bool good = build(e, options, unsupported, err);
+    if (good && options->kernels->matmul_tune &&
+            (!tune_program(&e->options, &e->training, products, &why) ||
+                    !tune_program(&e->options, &e->evaluation, products, &why))) {
+        good = text_fail(err, "cannot time a product: %s", why.sentence);
+    }
+    finish_programs(e);
+    free(e);
+    return good;
+}
+
 bool engine_comm_bytes(
         const struct engine_options *options, size_t *bytes, struct text *err) {
     struct engine_memory plan;

@@ -76,6 +76,13 @@ int engine_threads(const struct params *params, int world);
 bool engine_plan(const struct engine_options *options, struct engine_memory *out,
         bool *unsupported, struct text *err);
 
+/*
+ * Let the device choose how to do the matrix products of this engine's steps that the
+ * stream's table does not know yet; adds those met to `products`. Nothing is trained.
+ */
+bool engine_tune(const struct engine_options *options, int64_t *products,
+        bool *unsupported, struct text *err);
+
 /* Bytes that comm_create() must provide for this engine's gradients. */
 bool engine_comm_bytes(
         const struct engine_options *options, size_t *bytes, struct text *err);

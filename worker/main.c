@@ -13,6 +13,7 @@
 #include "worker/planner.h"
 #include "worker/setup.h"
 #include "worker/train.h"
+#include "worker/tuner.h"
 
 enum { EXIT_DONE = 0, EXIT_FAILED = 1, EXIT_USAGE = 2, EXIT_NO_DEVICE = 77 };
 
@@ -21,6 +22,8 @@ enum { EXIT_DONE = 0, EXIT_FAILED = 1, EXIT_USAGE = 2, EXIT_NO_DEVICE = 77 };
 static const char usage[] =
         "usage: %1$s run SPEC.json   train one cell (or one rank of it)\n"
         "       %1$s plan            specs on standard input, one a line; bytes out\n"
+        "       %1$s tune TABLE      the same specs in; the fastest matrix products "
+        "into a file\n"
         "       %1$s devices         what this worker can run on, as JSON\n"
         "       %1$s --version | --build | --help\n"
         "\n"
@@ -152,6 +155,16 @@ static int plan(void) {
     return EXIT_DONE;
 }
 
+static int tune(const char *path) {
+    struct text err = {0};
+    bool good = tuner_run(stdin, path, stdout, &err);
+    if (!good) {
+        fprintf(stderr, "%s: tune: %s\n", backend_name(), text_get(&err));
+    }
+    text_finish(&err);
+    return good ? EXIT_DONE : EXIT_FAILED;
+}
+
 /* One device of this worker; where it has memory of its own, asks it. */
 static json_t *device_json(int index) {
     const struct kernels *k = backend_kernels();
@@ -207,6 +220,9 @@ int main(int argc, char **argv) {
     }
     if (argc == 2 && strcmp(command, "plan") == 0) {
         return plan();
+    }
+    if (argc == 3 && strcmp(command, "tune") == 0) {
+        return tune(argv[2]);
     }
     if (argc == 2 && strcmp(command, "devices") == 0) {
         return devices();
