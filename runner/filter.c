@@ -35,6 +35,16 @@ static bool write_all(int fd, const char *bytes, size_t size) {
     return true;
 }
 
+static bool complain(char *const *argv, const struct child_end *end, struct text *err) {
+    text_add(err, "'");
+    for (int i = 0; argv[i]; i++) {
+        text_addf(err, "%s%s", i ? " " : "", argv[i]);
+    }
+    text_addf(err, "' ended with %s %d", end->signal ? "signal" : "code",
+            end->signal ? end->signal : end->exit_code);
+    return false;
+}
+
 bool filter_run(
         char *const *argv, const struct text *in, struct text *out, struct text *err) {
     // Files rather than pipes: neither side can wait for the other.
@@ -59,9 +69,7 @@ bool filter_run(
     if (ok) {
         child_reap(&c, &end);
         if (end.exit_code != 0) {
-            ok = text_fail(err, "'%s' ended with %s %d", argv[0],
-                    end.signal ? "signal" : "code",
-                    end.signal ? end.signal : end.exit_code);
+            ok = complain(argv, &end, err);
         }
     }
     char bytes[65536];
