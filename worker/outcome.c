@@ -1,11 +1,13 @@
 #include <math.h>
 #include <stdio.h>
 
+#include "worker/backend.h"
 #include "worker/measure.h"
 #include "worker/outcome.h"
 #include "worker/statistics.h"
 
-bool outcome_send_memory(struct attempt *a, const struct engine_memory *memory) {
+bool outcome_send_memory(struct trainer *t, const struct engine_memory *memory) {
+    int64_t in_use = backend_on_gpu() ? telemetry_bytes(&t->watch) : measure_resident();
     for (int o = 0; o < OWNER_COUNT; o++) {
         json_t *fields = json_pack("{s:s, s:I}", "kind", memory_owner_name(o),
                 "planned_bytes", (json_int_t)memory->planned[o]);
@@ -13,11 +15,10 @@ bool outcome_send_memory(struct attempt *a, const struct engine_memory *memory) 
             json_object_set_new(
                     fields, "measured_bytes", json_integer(memory->measured[o]));
         }
-        int64_t resident = measure_resident();
-        if (resident >= 0) {
-            json_object_set_new(fields, "device_bytes", json_integer(resident));
+        if (in_use >= 0) {
+            json_object_set_new(fields, "device_bytes", json_integer(in_use));
         }
-        if (!attempt_send_object(a, "memory", fields)) {
+        if (!attempt_send_object(t->attempt, "memory", fields)) {
             return false;
         }
     }
@@ -82,7 +83,9 @@ static void add_memory(
     set_integer(fields, "forward_bytes", memory->forward_bytes);
     set_integer(fields, "backward_bytes", memory->backward_bytes);
     int64_t witness = measure_resident_peak();
-    if (witness >= 0) {
+    if (backend_on_gpu()) {
+        telemetry_add_memory(&t->watch, planned, fields);
+    } else if (witness >= 0) {
         set_integer(fields, "witness_bytes", witness);
     }
     if (t->comm) {
@@ -110,7 +113,7 @@ bool outcome_send_result(struct trainer *t) {
         text_finish(&err);
         return false;
     }
-    if (!outcome_send_memory(t->attempt, &memory) || !check_marks(t, &memory)) {
+    if (!outcome_send_memory(t, &memory) || !check_marks(t, &memory)) {
         return false;
     }
     json_t *fields = json_object();
@@ -126,6 +129,9 @@ bool outcome_send_result(struct trainer *t) {
         set_integer(fields, "val_tokens", t->evaluation.tokens);
     }
     set_real(fields, "flops_per_token", engine_flops_per_token(t->engine, false));
+    set_real(fields, "hfu_flops_per_token", engine_flops_per_token(t->engine, true));
+    double timed_tokens = (double)((t->steps - t->warmup_steps) * t->step_tokens);
+    telemetry_add_window(&t->watch, timed_tokens, t->window_ms, fields);
     set_real(fields, "loss_scale", t->last.loss_scale);
     set_integer(fields, "skipped_steps", t->last.skipped);
     return attempt_send_object(t->attempt, "result", fields);

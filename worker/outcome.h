@@ -7,7 +7,7 @@
 #include "worker/trainer.h"
 
 /* One `memory` event for each owner. */
-bool outcome_send_memory(struct attempt *a, const struct engine_memory *memory);
+bool outcome_send_memory(struct trainer *t, const struct engine_memory *memory);
 
 /* The `result` event, with every metric that this rank can know. */
 bool outcome_send_result(struct trainer *t);

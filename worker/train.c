@@ -120,7 +120,7 @@ static bool check_plan(struct trainer *t) {
                 .kind = unsupported ? KERNEL_UNSUPPORTED : KERNEL_OK};
         return attempt_fail_kernel(a, &why, &err);
     }
-    if (!outcome_send_memory(a, &memory)) {
+    if (!outcome_send_memory(t, &memory)) {
         return false;
     }
     int64_t planned = 0;
@@ -156,9 +156,11 @@ static bool create_stream(struct trainer *t) {
                             : MATH_F32};
     struct kernel_error why = {0};
     struct text err = {0};
+    telemetry_init(&t->watch, t->options.kernels, t->options.device);
     if (!t->options.kernels->stream_create(&options, &t->stream, &why)) {
         return attempt_fail_kernel(t->attempt, &why, &err);
     }
+    telemetry_stream_made(&t->watch);
     t->options.stream = t->stream;
     return true;
 }
@@ -219,6 +221,7 @@ static void finish(struct trainer *t) {
     if (t->stream) {
         t->options.kernels->stream_destroy(t->stream);
     }
+    telemetry_finish(&t->watch);
     data_destroy(t->data);
     free(t->inputs);
     free(t->targets);
@@ -384,12 +387,15 @@ static bool run_steps(
         struct trainer *t, int64_t from, int64_t to, double *each_ms, double *all_ms) {
     int64_t every = params_integer(t->params, PARAM_EVAL_EVERY);
     *all_ms = 0;
-    if (!synchronize(t)) {
-        return false;
-    }
     for (int64_t step = from; step < to;) {
         int64_t pause = every > 0 ? (step / every + 1) * every : to;
         int64_t end = pause < to ? pause : to;
+        if (each_ms) {
+            telemetry_resume(&t->watch);
+        }
+        if (!synchronize(t)) {
+            return false;
+        }
         double began = now_ms();
         if (!run_stretch(t, step, end, each_ms ? each_ms + (step - from) : NULL)) {
             return false;
@@ -400,9 +406,11 @@ static bool run_steps(
             return attempt_fail_kernel(t->attempt, &why, &err);
         }
         *all_ms += now_ms() - began;
+        if (each_ms) {
+            telemetry_pause(&t->watch);
+        }
         struct evaluation between;
-        if (every > 0 && end % every == 0 && end < t->steps &&
-                (!evaluate(t, &between) || !synchronize(t))) {
+        if (every > 0 && end % every == 0 && end < t->steps && !evaluate(t, &between)) {
             return false;
         }
         step = end;

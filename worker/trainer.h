@@ -14,6 +14,7 @@
 #include "worker/engine.h"
 #include "worker/evaluate.h"
 #include "worker/ring.h"
+#include "worker/telemetry.h"
 
 #define TRAINER_INSTRUMENTED 3
 
@@ -28,7 +29,8 @@ struct trainer {
     struct engine_options options;
     struct data *data;
     struct stream *stream;
-    struct comm *comm; /* NULL for one rank */
+    struct telemetry_watch watch; /* over the device */
+    struct comm *comm;            /* NULL for one rank */
     struct engine *engine;
 
     int64_t seq_len, accumulate, warmup_steps, steps;

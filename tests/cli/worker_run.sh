@@ -22,7 +22,8 @@ for metric in tokens_per_s window_tokens window_ms window_steps step_ms_median \
     optimizer_ms startup_ms train_s s_per_epoch tokens_trained params planned_bytes \
     peak_bytes forward_bytes backward_bytes witness_bytes params_bytes grads_bytes \
     optimizer_bytes activations_bytes scratch_bytes library_bytes first_loss final_loss \
-    val_loss val_ppl val_accuracy val_tokens flops_per_token loss_scale skipped_steps; do
+    val_loss val_ppl val_accuracy val_tokens flops_per_token hfu_flops_per_token loss_scale \
+    skipped_steps; do
     [ -n "$(field "$folder/events" result $metric)" ] || not_ok "the result has $metric"
 done
 near "$(field "$folder/events" result first_loss)" 5.545 0.1 ||
