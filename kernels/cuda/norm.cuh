@@ -8,7 +8,9 @@
  *
  * Backward: a block walks a chunk of rows, keeping each channel's weight gradient in
  * the registers of one thread, and leaves it in partials [chunks, 2 or 1, C]; a second
- * kernel adds those up in their order. Chunks follow from N and C alone.
+ * kernel adds those up in their order. Chunks follow from N and C alone. A thread has
+ * as few elements as 512 threads allow: 1 load, else 16 elements, else (C over 8,192)
+ * 32, where alone registers spill.
  */
 #ifndef KERNELS_CUDA_NORM_CUH
 #define KERNELS_CUDA_NORM_CUH
@@ -203,7 +205,7 @@ __global__ static void __launch_bounds__(NORM_THREADS)
             }
         }
         float mean = RMS ? 0 : k.mean[n], rstd = k.rstd[n];
-        float2 sums = make_float2(0, 0); // of g = dout × weight, and of g × x̂
+        float2 sums = make_float2(0, 0); // of g = dout × weight; g × x̂
 #pragma unroll
         for (int i = 0; i < HELD; i++) {
             if (channel(i) < k.C) {
