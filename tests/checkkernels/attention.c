@@ -8,19 +8,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "tests/checkkernels/check.h"
+#include "kernels/convert.h"
+#include "tests/checkkernels/attention.h"
 
 static const char *const names[] = {"naive", "fused", "flash"};
 
 static bool wanted(const char *op, const char *name) {
     return !op || strcmp(op, name) == 0 || strcmp(op, "attention") == 0;
 }
-
-struct run {
-    struct attention_shape shape;
-    enum dtype type;
-    struct tensor qkv, dout, out, dqkv;
-};
 
 static struct tensor make(enum role role, enum dtype type, double scale,
         const struct attention_shape *s, int64_t heads, uint64_t seed) {
@@ -43,7 +38,7 @@ static struct tensor bytes(size_t count) {
 
 // Forward and backward of one kernel into out and dqkv.
 static bool run_kernel(const struct kernels *k, struct stream *stream, const char *name,
-        int threads, bool keep, struct run *r, struct kernel_error *err) {
+        int threads, bool keep, struct attention_run *r, struct kernel_error *err) {
     const struct attention_kernel *a = k->attention(name);
     struct attention_memory memory;
     if (!a->plan(&r->shape, r->type, threads, &memory, err)) {
@@ -68,6 +63,11 @@ static bool run_kernel(const struct kernels *k, struct stream *stream, const cha
     return ok;
 }
 
+// What a product reads of an operand.
+static double operand(bool tf32, double value) {
+    return tf32 ? f32_to_tf32((float)value) : value;
+}
+
 // To the type and back.
 static double rounded(enum dtype type, double value) {
     double room = 0;
@@ -81,19 +81,27 @@ static int64_t packed(
     return ((b * s->seq_len + t) * (s->heads + 2 * s->kv_heads) + h) * s->head_dim;
 }
 
+static double get(const struct attention_run *r, bool tf32, int64_t i) {
+    return operand(tf32, check_get(&r->qkv, i));
+}
+
+static double get_dout(const struct attention_run *r, bool tf32, int64_t i) {
+    return operand(tf32, check_get(&r->dout, i));
+}
+
 // One row of eager attention: p[0 … i], and with `dp` its dS; each step rounded.
-static void eager_row(
-        const struct run *r, int64_t b, int64_t h, int64_t i, double *p, double *ds) {
+static void eager_row(const struct attention_run *r, bool tf32, int64_t b, int64_t h,
+        int64_t i, double *p, double *ds) {
     const struct attention_shape *s = &r->shape;
     int64_t D = s->head_dim, key = s->heads + h / (s->heads / s->kv_heads);
     double highest = -INFINITY, sum = 0, mean = 0;
     for (int64_t j = 0; j <= i; j++) {
         double score = 0, dp = 0;
         for (int64_t d = 0; d < D; d++) {
-            score += check_get(&r->qkv, packed(s, b, i, h) + d) *
-                     check_get(&r->qkv, packed(s, b, j, key) + d);
-            dp += check_get(&r->dout, ((b * s->seq_len + i) * s->heads + h) * D + d) *
-                  check_get(&r->qkv, packed(s, b, j, key + s->kv_heads) + d);
+            score += get(r, tf32, packed(s, b, i, h) + d) *
+                     get(r, tf32, packed(s, b, j, key) + d);
+            dp += get_dout(r, tf32, ((b * s->seq_len + i) * s->heads + h) * D + d) *
+                  get(r, tf32, packed(s, b, j, key + s->kv_heads) + d);
         }
         bool hidden = s->window > 0 && j <= i - s->window;
         p[j] = rounded(r->type, rounded(r->type, score) / sqrt((double)D));
@@ -106,17 +114,18 @@ static void eager_row(
         sum += p[j];
     }
     for (int64_t j = 0; j <= i; j++) {
-        p[j] = rounded(r->type, p[j] / sum);
+        p[j] = operand(tf32, rounded(r->type, p[j] / sum));
         mean += p[j] * ds[j];
     }
     for (int64_t j = 0; j <= i; j++) {
         ds[j] = rounded(r->type, p[j] * (ds[j] - mean));
-        ds[j] = rounded(r->type, ds[j] / sqrt((double)D));
+        ds[j] = operand(tf32, rounded(r->type, ds[j] / sqrt((double)D)));
     }
 }
 
 // Into out and dqkv, F64 tensors that hold values of the type.
-static void eager(const struct run *r, struct tensor *out, struct tensor *dqkv) {
+static void eager(const struct attention_run *r, bool tf32, struct tensor *out,
+        struct tensor *dqkv) {
     const struct attention_shape *s = &r->shape;
     int64_t H = s->heads, T = s->seq_len, D = s->head_dim;
     double *p = malloc(2 * (size_t)T * sizeof(*p)), *ds = p + T;
@@ -127,15 +136,15 @@ static void eager(const struct run *r, struct tensor *out, struct tensor *dqkv) 
         int64_t b = row / (H * T), h = row / T % H, i = row % T;
         int64_t key = H + h / (H / s->kv_heads), value = key + s->kv_heads;
         int64_t at = ((b * T + i) * H + h) * D;
-        eager_row(r, b, h, i, p, ds);
+        eager_row(r, tf32, b, h, i, p, ds);
         for (int64_t j = 0; j <= i; j++) {
             for (int64_t d = 0; d < D; d++) {
-                o[at + d] += p[j] * check_get(&r->qkv, packed(s, b, j, value) + d);
+                o[at + d] += p[j] * get(r, tf32, packed(s, b, j, value) + d);
                 dx[packed(s, b, i, h) + d] +=
-                        ds[j] * check_get(&r->qkv, packed(s, b, j, key) + d);
+                        ds[j] * get(r, tf32, packed(s, b, j, key) + d);
                 dx[packed(s, b, j, key) + d] +=
-                        ds[j] * check_get(&r->qkv, packed(s, b, i, h) + d);
-                dx[packed(s, b, j, value) + d] += p[j] * check_get(&r->dout, at + d);
+                        ds[j] * get(r, tf32, packed(s, b, i, h) + d);
+                dx[packed(s, b, j, value) + d] += p[j] * get_dout(r, tf32, at + d);
             }
         }
     }
@@ -167,49 +176,59 @@ static double distance(const struct tensor *a, const struct tensor *b, double *s
 
 static void judge(struct check *check, const struct check_case *c, const char *what,
         const struct tensor *got, const struct tensor *want,
-        const struct tensor *eager_one, bool tf32) {
+        const struct tensor *eager_one) {
     double size, unused, error = distance(got, want, &size);
-    double limit = 2e-6 + 1e-5 * size;
+    // c->factor: how much more than usual the scores' own rounding weighs.
+    double limit = 2e-6 + 1e-5 * size * (c->factor > 0 ? c->factor : 1);
     if (c->type != DTYPE_F32) {
         limit = 2 * distance(eager_one, want, &unused) +
                 2 * check_half_ulp(c->type) * size;
-    } else if (tf32) {
-        // Probabilities and dS are rounded to 11 bits before their products.
+    } else if (check->tf32) {
+        // Probabilities and dS are rounded to 11 bits before their products; a device
+        // may cut operands where the eager one rounds them.
         limit = 4 * 0x1p-11 * size;
+        limit += check->device ? 3 * distance(eager_one, want, &unused) : 0;
     }
     if (!(error <= limit)) {
         check_fail(check, c, "%s is off by %.3g, allowed %.3g", what, error, limit);
     }
 }
 
-static struct run open_run(const struct run *like, enum dtype type) {
+struct attention_run attention_open(const struct attention_run *like, enum dtype type) {
     const struct attention_shape *s = &like->shape;
-    struct run r = *like;
+    struct attention_run r = *like;
     r.out = make(ROLE_OUT, type, 1, s, s->heads, 0);
     r.dqkv = make(ROLE_OUT, type, 1, s, s->heads + 2 * s->kv_heads, 0);
     return r;
 }
 
-static void close_run(struct run *r) {
+void attention_close(struct attention_run *r) {
     check_free(&r->out);
     check_free(&r->dqkv);
+}
+
+void attention_judge(struct check *check, const struct check_case *c,
+        const struct attention_run *got, const struct attention_run *truth,
+        const struct attention_run *plain) {
+    judge(check, c, "out", &got->out, &truth->out, &plain->out);
+    judge(check, c, "dqkv", &got->dqkv, &truth->dqkv, &plain->dqkv);
 }
 
 // One kernel of the table at work: near the truth; the same bits on three threads and,
 // forward, when no backward is to come.
 static void check_kernel(struct check *check, const struct check_case *c,
-        const struct run *truth, const struct run *plain) {
+        const struct attention_run *truth, const struct attention_run *plain) {
     struct kernel_error err = {0};
-    struct run one = open_run(truth, c->type), three = open_run(truth, c->type);
-    struct run alone = open_run(truth, c->type);
+    struct attention_run one = attention_open(truth, c->type),
+                         three = attention_open(truth, c->type);
+    struct attention_run alone = attention_open(truth, c->type);
     const struct kernels *k = check->fast;
     if (!run_kernel(k, check->stream, c->op, 1, true, &one, &err) ||
             !run_kernel(k, check->stream3, c->op, 3, true, &three, &err) ||
             !run_kernel(k, check->stream, c->op, 1, false, &alone, &err)) {
         check_fail(check, c, "%s", err.sentence);
     }
-    judge(check, c, "out", &one.out, &truth->out, &plain->out, check->tf32);
-    judge(check, c, "dqkv", &one.dqkv, &truth->dqkv, &plain->dqkv, check->tf32);
+    attention_judge(check, c, &one, truth, plain);
     if (memcmp(one.out.data, three.out.data, tensor_bytes(&one.out)) ||
             memcmp(one.dqkv.data, three.dqkv.data, tensor_bytes(&one.dqkv))) {
         check_fail(check, c, "depends on the threads");
@@ -217,31 +236,53 @@ static void check_kernel(struct check *check, const struct check_case *c,
     if (memcmp(one.out.data, alone.out.data, tensor_bytes(&one.out))) {
         check_fail(check, c, "forward differs where no backward is to come");
     }
-    close_run(&one);
-    close_run(&three);
-    close_run(&alone);
+    attention_close(&one);
+    attention_close(&three);
+    attention_close(&alone);
     check->cases++;
 }
 
+// Every query far from every key: scores near −160, so the log of a row's sum lies
+// where e to its power is nothing.
+static void move_apart(struct attention_run *r) {
+    const struct attention_shape *s = &r->shape;
+    double far = sqrt(160 / sqrt((double)s->head_dim));
+    int64_t row = (s->heads + 2 * s->kv_heads) * s->head_dim;
+    for (int64_t i = 0; i < tensor_count(&r->qkv); i++) {
+        int64_t head = i % row / s->head_dim;
+        double by = head < s->heads ? far : head < s->heads + s->kv_heads ? -far : 0;
+        check_set(&r->qkv, i, check_get(&r->qkv, i) + by);
+    }
+}
+
 static void check_shape(struct check *check, const char *op, enum dtype type,
-        double scale, const struct attention_shape *s) {
-    struct check_case c = {.op = "attention", .type = type};
+        double scale, bool apart, const struct attention_shape *s) {
+    struct check_case c = {.op = "attention", .type = type, .factor = apart ? 20 : 1};
     struct kernel_error err = {0};
-    snprintf(c.shape, sizeof(c.shape), "B%lld T%lld H%lld/%lld D%lld w%lld x%g",
+    if (check->lost) {
+        return;
+    }
+    snprintf(c.shape, sizeof(c.shape), "B%lld T%lld H%lld/%lld D%lld w%lld x%g%s",
             (long long)s->batch, (long long)s->seq_len, (long long)s->heads,
-            (long long)s->kv_heads, (long long)s->head_dim, (long long)s->window,
-            scale);
-    struct run inputs = {.shape = *s,
+            (long long)s->kv_heads, (long long)s->head_dim, (long long)s->window, scale,
+            apart ? " apart" : "");
+    struct attention_run inputs = {.shape = *s,
             .type = type,
             .qkv = make(ROLE_IN, type, scale, s, s->heads + 2 * s->kv_heads, 1),
             .dout = make(ROLE_IN, type, 1, s, s->heads, 2)};
-    struct run truth = open_run(&inputs, DTYPE_F64);
-    struct run plain = open_run(&inputs, DTYPE_F64);
+    if (apart) {
+        move_apart(&inputs);
+    }
+    struct attention_run truth = attention_open(&inputs, DTYPE_F64);
+    struct attention_run plain = attention_open(&inputs, DTYPE_F64);
     if (!run_kernel(check->truth, check->stream, "naive", 1, true, &truth, &err)) {
         check_fail(check, &c, "%s", err.sentence);
     }
-    if (type != DTYPE_F32) {
-        eager(&inputs, &plain.out, &plain.dqkv);
+    if (type != DTYPE_F32 || (check->tf32 && check->device)) {
+        eager(&inputs, check->tf32, &plain.out, &plain.dqkv);
+    }
+    if (check->device) {
+        attention_device(check, op, &c, &truth, &plain);
     }
     for (int t = 0; t < check->table_count; t++) {
         check->fast = check->tables[t];
@@ -253,14 +294,15 @@ static void check_shape(struct check *check, const char *op, enum dtype type,
             }
         }
     }
-    close_run(&truth);
-    close_run(&plain);
+    attention_close(&truth);
+    attention_close(&plain);
     check_free(&inputs.qkv);
     check_free(&inputs.dout);
 }
 
 static double best_time(struct check *check, const struct attention_kernel *a,
-        bool backward, struct run *r, struct tensor *saved, struct tensor *room) {
+        bool backward, struct attention_run *r, struct tensor *saved,
+        struct tensor *room) {
     struct kernel_error err;
     double best = INFINITY;
     for (int i = 0; i < 21; i++) {
@@ -281,7 +323,7 @@ static void bench_shape(struct check *check, const char *name, enum dtype type,
     const struct attention_kernel *a = check->fast->attention(name);
     struct attention_memory memory;
     int64_t all = s->heads + 2 * s->kv_heads;
-    struct run r = {.shape = *s,
+    struct attention_run r = {.shape = *s,
             .type = type,
             .qkv = make(ROLE_IN, type, 1, s, all, 1),
             .dout = make(ROLE_IN, type, 1, s, s->heads, 2),
@@ -315,6 +357,21 @@ static void bench_shape(struct check *check, const char *name, enum dtype type,
     }
 }
 
+// On a device tiles are larger, and what surrounds their edges.
+static void check_device_shapes(struct check *check, const char *op, enum dtype type) {
+    static const struct attention_shape shapes[] = {{1, 256, 2, 2, 64, 0},
+            {1, 320, 4, 2, 128, 0}, {1, 512, 2, 1, 32, 100}, {2, 129, 3, 3, 120, 0},
+            {1, 384, 1, 1, 96, 0}, {1, 1000, 1, 1, 64, 0}};
+    static const struct attention_shape uneven = {2, 192, 2, 1, 64, 0};
+    if (!check->quick) {
+        for (size_t i = 0; i < sizeof(shapes) / sizeof(*shapes); i++) {
+            check_shape(check, op, type, 1, false, &shapes[i]);
+        }
+        check_shape(check, op, type, 5, false, &uneven);
+    }
+    check_shape(check, op, type, 1, true, &uneven);
+}
+
 void check_attention(struct check *check, const char *op) {
     static const enum dtype types[] = {DTYPE_F32, DTYPE_BF16, DTYPE_F16};
     static const struct attention_shape small[] = {{2, 7, 2, 2, 8, 0},
@@ -323,15 +380,26 @@ void check_attention(struct check *check, const char *op) {
             {1, 137, 2, 1, 128, 0}, {1, 193, 1, 1, 72, 130}, {1, 300, 2, 1, 8, 33}};
     static const struct attention_shape timed[] = {
             {12, 64, 4, 4, 32, 0}, {1, 1024, 8, 8, 64, 0}};
-    if (!wanted(op, "naive") && !wanted(op, "fused") && !wanted(op, "flash")) {
+    if (!wanted(op, "naive") && !wanted(op, "fused") && !wanted(op, "flash") &&
+            !(check->device && wanted(op, "cudnn"))) {
+        return;
+    }
+    if (check->device && !check->tf32) {
+        attention_device_absent(check, op);
+    }
+    if (check->device && check->bench) {
+        attention_device_bench(check, op);
         return;
     }
     for (int t = 0; t < (check->tf32 ? 1 : 3); t++) {
         for (size_t i = 0; !check->bench && i < sizeof(small) / sizeof(*small); i++) {
-            check_shape(check, op, types[t], 1, &small[i]);
+            check_shape(check, op, types[t], 1, false, &small[i]);
         }
         if (!check->bench) { // scores beyond what exp can hold
-            check_shape(check, op, types[t], 5, &small[3]);
+            check_shape(check, op, types[t], 5, false, &small[3]);
+        }
+        if (check->device) {
+            check_device_shapes(check, op, types[t]);
         }
         for (int i = 0; check->bench && i < 6; i++) {
             if (wanted(op, names[i / 2])) {

@@ -8,8 +8,7 @@
 #include <time.h>
 
 #include "kernels/convert.h"
-
-enum { ZONE = 128, ZONE_BYTE = 0xa5 };
+#include "tests/checkkernels/device.h"
 
 struct operand *check_operand(struct check_case *c, enum role role, enum dtype type,
         enum fill fill, int64_t a, int64_t b, int64_t d, int64_t e) {
@@ -158,6 +157,8 @@ void check_fill(struct tensor *t, const struct operand *o, uint64_t seed) {
         check_set(t, CONTROL_LOSS_SCALE, 8);
         check_set(t, CONTROL_UPDATES, 7);
         check_set(t, CONTROL_GRAD_FACTOR, 0.37);
+        check_set(t, CONTROL_GOOD_STEPS, 3);
+        check_set(t, CONTROL_OVERFLOW, (double)o->below);
     }
 }
 
@@ -173,8 +174,12 @@ void check_fail(
     printf("\n");
 }
 
-// A case's inputs, and what it starts from where it writes in place.
-static void open_inputs(const struct check_case *c, struct tensor *inputs) {
+void check_skip(struct check *check, const struct check_case *c, const char *sentence) {
+    check->skipped++;
+    printf("skipped: %s %s %s: %s\n", c->op, c->shape, dtype_name(c->type), sentence);
+}
+
+void check_open_inputs(const struct check_case *c, struct tensor *inputs) {
     for (int i = 0; i < c->count; i++) {
         const struct operand *o = &c->operands[i];
         inputs[i] = (struct tensor){0};
@@ -191,7 +196,7 @@ static void open_tensors(const struct check_case *c, const struct kernels *k,
         const struct tensor *inputs, bool truth, struct tensor *t) {
     for (int i = 0; i < c->count; i++) {
         struct operand o = c->operands[i];
-        bool wide = truth && o.type != DTYPE_I32 && o.type != DTYPE_U8;
+        bool wide = truth && !o.stored && o.type != DTYPE_I32 && o.type != DTYPE_U8;
         if (o.role == ROLE_IN) {
             t[i] = inputs[i];
         } else if (o.role == ROLE_SCRATCH) {
@@ -216,7 +221,7 @@ static void close_tensors(
     }
 }
 
-static void close_inputs(const struct check_case *c, struct tensor *inputs) {
+void check_close_inputs(const struct check_case *c, struct tensor *inputs) {
     for (int i = 0; i < c->count; i++) {
         if (inputs[i].data) {
             check_free(&inputs[i]);
@@ -224,12 +229,12 @@ static void close_inputs(const struct check_case *c, struct tensor *inputs) {
     }
 }
 
-static bool writes(const struct check_case *c, int operand) {
+bool check_writes(const struct check_case *c, int operand) {
     enum role role = c->operands[operand].role;
     return role == ROLE_OUT || role == ROLE_IN_OUT;
 }
 
-static void compare(struct check *check, const struct check_case *c, int operand,
+void check_compare(struct check *check, const struct check_case *c, int operand,
         const struct tensor *got, const struct tensor *want) {
     double relative = c->relative + 1.001 * check_half_ulp(got->type);
     // Under the normal range a unit in the last place stops shrinking.
@@ -263,10 +268,11 @@ static void check_table(struct check *check, const struct check_case *c,
         if (!check_zones(&one[i]) || !check_zones(&three[i])) {
             check_fail(check, c, "wrote outside operand %d", i);
         }
-        if (writes(c, i)) {
-            compare(check, c, i, &one[i], &truth[i]);
+        if (check_writes(c, i)) {
+            check_compare(check, c, i, &one[i], &truth[i]);
         }
-        if (writes(c, i) && memcmp(one[i].data, three[i].data, tensor_bytes(&one[i]))) {
+        if (check_writes(c, i) &&
+                memcmp(one[i].data, three[i].data, tensor_bytes(&one[i]))) {
             check_fail(check, c, "operand %d depends on the threads", i);
         }
     }
@@ -277,10 +283,14 @@ static void check_table(struct check *check, const struct check_case *c,
 static void check_once(struct check *check, const struct check_case *c) {
     struct tensor inputs[OPERANDS_MAX], truth[OPERANDS_MAX];
     struct kernel_error err = {0};
-    open_inputs(c, inputs);
+    check_open_inputs(c, inputs);
     open_tensors(c, check->truth, inputs, true, truth);
     if (!c->call(c, check->truth, check->stream, truth, &err)) {
         check_fail(check, c, "%s", err.sentence);
+    }
+    if (check->device) {
+        device_check(check, c, inputs, truth);
+        check->cases++;
     }
     for (int i = 0; i < check->table_count; i++) {
         check->fast = check->tables[i];
@@ -288,7 +298,7 @@ static void check_once(struct check *check, const struct check_case *c) {
         check->cases++;
     }
     close_tensors(c, inputs, truth);
-    close_inputs(c, inputs);
+    check_close_inputs(c, inputs);
 }
 
 void check_line(const struct check *check, const char *op, const char *shape,
@@ -353,7 +363,7 @@ static void bench_once(struct check *check, const struct check_case *c) {
     struct tensor inputs[OPERANDS_MAX], t[OPERANDS_MAX];
     struct kernel_error err = {0};
     double best = INFINITY;
-    open_inputs(c, inputs);
+    check_open_inputs(c, inputs);
     open_tensors(c, check->fast, inputs, false, t);
     for (int i = 0; i < REPEATS; i++) {
         double start = check_now(check);
@@ -366,11 +376,26 @@ static void bench_once(struct check *check, const struct check_case *c) {
     check_line(check, c->op, c->shape, c->type, best, c->flops, c->bytes);
     check->cases++;
     close_tensors(c, inputs, t);
-    close_inputs(c, inputs);
+    check_close_inputs(c, inputs);
+}
+
+// With --quick every fourth case of an op and type; the op files go through both in
+// order.
+static bool passed_over(struct check *check, const struct check_case *c) {
+    enum { EVERY = 4 };
+    bool same = check->quick_op && strcmp(check->quick_op, c->op) == 0;
+    check->quick_count = same ? check->quick_count + 1 : 0;
+    check->quick_op = c->op;
+    return check->quick && check->quick_count % EVERY != 0;
 }
 
 void check_run(struct check *check, const struct check_case *c) {
-    if (check->bench) {
+    if (check->lost || passed_over(check, c)) {
+        return;
+    }
+    if (check->bench && check->device) {
+        device_bench(check, c);
+    } else if (check->bench) {
         bench_once(check, c);
     } else {
         check_once(check, c);

@@ -3,7 +3,8 @@
  * input and compares what they wrote. An op's file describes its cases as data:
  * operands with their role, and one call that works with either table. Fast outputs and
  * scratch start as NaN, so that unwritten elements and reads of garbage show; red zones
- * around every operand catch writes past its ends.
+ * around every operand catch writes past its ends. On a device of its own (device.h)
+ * the same cases run on copies in its memory.
  */
 #ifndef TESTS_CHECKKERNELS_CHECK_H
 #define TESTS_CHECKKERNELS_CHECK_H
@@ -31,7 +32,7 @@ enum fill {
     FILL_POSITIVE, /* from 0.1 to 2 */
     FILL_INDEX,    /* I32 from 0 to `below` − 1 */
     FILL_TARGET,   /* the same, one in eight −1 */
-    FILL_CONTROL   /* a control block amid training */
+    FILL_CONTROL   /* a control block amid training; `below` 1: after an overflow */
 };
 
 struct operand {
@@ -41,6 +42,7 @@ struct operand {
     int64_t size[TENSOR_RANK_MAX]; /* ends at the first 0 */
     int64_t below;
     double scale; /* multiplies what `fill` makes; 0 means 1 */
+    bool stored;  /* an output that is read on as stored: the truth stores it so too */
 };
 
 struct check_case {
@@ -59,10 +61,13 @@ struct check_case {
     /* Largest |got − want| allowed: absolute + relative × |want|, on top of half a unit
      * in the last place of the output's type. */
     double absolute, relative;
-    double flops, bytes; /* of one call, for the floor */
+    double flops, bytes;               /* of one call, for the floor */
+    const struct matmul_problem *tune; /* a product's, for --bench on a device */
 };
 
 enum { TABLES_MAX = 4 }; /* the float reference and each build of the CPU's */
+
+struct device;
 
 struct check {
     const struct kernels *tables[TABLES_MAX];
@@ -72,8 +77,13 @@ struct check {
     struct stream *stream, *stream3;
     int threads; /* of `stream`: 1 but under --bench; stream3 has three */
     bool bench, tf32;
+    struct device *device; /* where `fast` works; NULL: on the host's memory */
+    bool quick;            /* the first of every few cases of an op and type */
+    const char *quick_op;  /* of the case before, and how many it has had */
+    int quick_count;
+    bool lost; /* the device has faulted: nothing more can run there */
     double peak_flops, peak_bytes; /* a second, measured by check_roofs() */
-    int cases, failures;
+    int cases, failures, skipped;
 };
 
 /* Adds an operand to `c` and returns it for more settings. */
@@ -87,6 +97,18 @@ void check_run(struct check *check, const struct check_case *c);
 void check_fail(struct check *check, const struct check_case *c, const char *format,
         ...) __attribute__((format(printf, 3, 4)));
 
+/* The device refuses a case as unsupported: prints and counts that. */
+void check_skip(struct check *check, const struct check_case *c, const char *sentence);
+
+/* Elementwise: every value of `got` within the case's bounds of the truth's. */
+void check_compare(struct check *check, const struct check_case *c, int operand,
+        const struct tensor *got, const struct tensor *want);
+bool check_writes(const struct check_case *c, int operand);
+
+/* A case's inputs, and what it starts from where it writes in place. */
+void check_open_inputs(const struct check_case *c, struct tensor *inputs);
+void check_close_inputs(const struct check_case *c, struct tensor *inputs);
+
 /* Under --bench: measure what this machine can do, print it and the table's head.
  * False, after a complaint, where no stream could be made. */
 bool check_roofs(struct check *check);
@@ -94,6 +116,8 @@ bool check_roofs(struct check *check);
 /* One line of the table. */
 void check_line(const struct check *check, const char *op, const char *shape,
         enum dtype type, double best_s, double flops, double bytes);
+
+enum { ZONE = 128, ZONE_BYTE = 0xa5 };
 
 /* Memory with red zones; `aligned` to 64 bytes or, to be unkind, only to 16. */
 struct tensor check_tensor(const struct operand *o, enum dtype type, bool aligned);

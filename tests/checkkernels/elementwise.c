@@ -162,6 +162,9 @@ static void run_ropes(struct check *check, const char *op, enum dtype type) {
         run_rope(check, backward, type, 2, 37, 3, 1, 8);
         run_rope(check, backward, type, 1, 70, 2, 2, 136);
         run_rope(check, backward, type, 1, 1, 4, 2, 40);
+        if (check->device) {
+            run_rope(check, backward, type, 3, 700, 4, 2, 64);
+        }
     }
 }
 
@@ -181,6 +184,10 @@ void check_elementwise(struct check *check, const char *op) {
                 run_shape(check, &shapes[s], types[t], fills[f], 1, 1);
             }
             run_shape(check, &shapes[s], types[t], FILL_NORMAL, 41, 523);
+            if (check->device) {
+                run_shape(check, &shapes[s], types[t], FILL_NORMAL, 613, 1009);
+                run_shape(check, &shapes[s], types[t], FILL_LARGE, 256, 1024);
+            }
         }
         for (int from = 0; from < 3 && wanted(op, "cast"); from++) {
             if (check->bench) {
@@ -191,6 +198,9 @@ void check_elementwise(struct check *check, const char *op) {
                 run_cast(check, types[t], types[from], fills[f], 1031);
             }
             run_cast(check, types[t], types[from], FILL_NORMAL, 40001);
+            if (check->device) {
+                run_cast(check, types[t], types[from], FILL_LARGE, 1000003);
+            }
         }
         run_ropes(check, op, types[t]);
     }

@@ -62,6 +62,14 @@ static void run_product(struct check *check, int which, enum dtype type,
     // Sums walk at random to √depth, and so do their rounding errors.
     c.absolute = 2 * 0x1p-24 * (double)depth + 1e-6;
     c.relative = 1e-6;
+    if (check->device && type != DTYPE_F32) {
+        c.absolute *= 4; // tensor cores cut what they add, they do not round it
+    }
+    if (check->device && check->tf32) {
+        // Operands lose up to 13 bits, to nearest or towards 0.
+        c.absolute += 0x1p-8 * sqrt((double)depth);
+        c.relative += 0x1p-9;
+    }
     c.flops = 2 * (double)M * (double)N * (double)K;
     c.bytes = (double)(M * N + M * K + N * K) * (double)dtype_size(type);
     check_run(check, &c);
@@ -71,6 +79,18 @@ static bool wanted(const char *op, int which) {
     static const char *names[] = {
             "matmul_forward", "matmul_backward_input", "matmul_backward_weight"};
     return !op || strcmp(op, names[which]) == 0;
+}
+
+// On a device tiles are larger, and sums may be cut among blocks.
+static void check_large(struct check *check, int which, enum dtype type) {
+    static const int64_t large[][3] = {
+            {256, 384, 128}, {509, 131, 257}, {264, 264, 1024}, {3000, 24, 40}};
+    for (size_t i = 0; i < sizeof(large) / sizeof(*large); i++) {
+        run_product(check, which, type, type, large[i], i % 2);
+        if (which == 2 && type != DTYPE_F32) {
+            run_product(check, which, type, DTYPE_F32, large[i], i % 2);
+        }
+    }
 }
 
 void check_matmul(struct check *check, const char *op) {
@@ -84,6 +104,9 @@ void check_matmul(struct check *check, const char *op) {
             for (size_t i = 0; check->bench && i < sizeof(timed) / sizeof(*timed);
                     i++) {
                 run_product(check, which, types[t], types[t], timed[i], false);
+            }
+            if (check->device && !check->bench) {
+                check_large(check, which, types[t]);
             }
             for (size_t i = 0; !check->bench && i < sizeof(small) / sizeof(*small);
                     i++) {

@@ -1,3 +1,4 @@
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -24,6 +25,47 @@ static void run_norm_partials(
     check_run(check, &c);
 }
 
+static bool clip(const struct check_case *c, const struct kernels *k,
+        struct stream *stream, struct tensor *t, struct kernel_error *err) {
+    struct clip_options options = {.clip = (float)c->factor,
+            .dynamic_scale = c->number[0],
+            .growth_steps = (int)c->number[0]};
+    return k->clip(stream, &t[0], &t[1], &options, err);
+}
+
+// `growth` 0: a scale that stays; the control block has seen three good steps.
+static void run_clip(struct check *check, double threshold, int growth, bool overflow,
+        int64_t count) {
+    struct check_case c = {.op = "clip",
+            .type = DTYPE_F32,
+            .call = clip,
+            .number = {growth},
+            .factor = threshold,
+            .relative = 1e-6};
+    snprintf(c.shape, sizeof(c.shape), "%lld at %g growth %d%s", (long long)count,
+            threshold, growth, overflow ? " overflow" : "");
+    check_operand(&c, ROLE_IN_OUT, DTYPE_F32, FILL_CONTROL, CONTROL_COUNT, 0, 0, 0);
+    check_operand(&c, ROLE_IN, DTYPE_F32, FILL_POSITIVE, count, 0, 0, 0)->scale =
+            overflow ? INFINITY : 1;
+    c.bytes = 4 * (double)count;
+    c.flops = (double)count;
+    check_run(check, &c);
+}
+
+static void check_clip(struct check *check) {
+    static const int growths[] = {0, 4, 2000};
+    if (check->bench) {
+        run_clip(check, 1, 0, false, 2845);
+        return;
+    }
+    for (int i = 0; i < 12; i++) {
+        double threshold = i & 1 ? 0.5 : 0;
+        bool overflow = i & 2;
+        run_clip(check, threshold, growths[i / 4], overflow, 1);
+        run_clip(check, threshold, growths[i / 4], overflow, 1531);
+    }
+}
+
 enum { WEIGHTS, MASTER, FIRST, SECOND, GRADS, CONTROL };
 
 static bool adamw(const struct check_case *c, const struct kernels *k,
@@ -36,23 +78,25 @@ static bool adamw(const struct check_case *c, const struct kernels *k,
 
 // F32 weights are their own master; others are the master rounded.
 static void run_adamw(struct check *check, enum dtype type, enum dtype gradient,
-        enum fill fill, int64_t count) {
+        enum fill fill, bool overflow, int64_t count) {
     struct check_case c = {.op = "adamw",
             .type = type,
             .call = adamw,
             .number = {type == DTYPE_F32},
             .absolute = 3e-7,
             .relative = 1e-6};
-    snprintf(c.shape, sizeof(c.shape), "%lld grads %s", (long long)count,
-            dtype_name(gradient));
-    enum role weights = type == DTYPE_F32 ? ROLE_IN : ROLE_OUT;
+    snprintf(c.shape, sizeof(c.shape), "%lld grads %s%s", (long long)count,
+            dtype_name(gradient), overflow ? " overflow" : "");
+    enum role weights = type == DTYPE_F32 ? ROLE_IN : overflow ? ROLE_IN_OUT : ROLE_OUT;
     check_operand(&c, weights, type, FILL_NORMAL, count, 0, 0, 0);
     check_operand(&c, ROLE_IN_OUT, DTYPE_F32, FILL_NORMAL, count, 0, 0, 0);
     check_operand(&c, ROLE_IN_OUT, DTYPE_F32, FILL_NORMAL, count, 0, 0, 0);
     check_operand(&c, ROLE_IN_OUT, DTYPE_F32, FILL_POSITIVE, count, 0, 0, 0);
     check_operand(&c, ROLE_IN, gradient, fill, count, 0, 0, 0);
-    check_operand(&c, ROLE_IN, DTYPE_F32, FILL_CONTROL, CONTROL_COUNT, 0, 0, 0);
-    c.bytes = (double)count * (24 + (double)dtype_size(gradient));
+    check_operand(&c, ROLE_IN, DTYPE_F32, FILL_CONTROL, CONTROL_COUNT, 0, 0, 0)->below =
+            overflow;
+    size_t copy = type == DTYPE_F32 ? 0 : dtype_size(type);
+    c.bytes = (double)count * (double)(24 + copy + dtype_size(gradient));
     c.flops = 15 * (double)count;
     check_run(check, &c);
 }
@@ -64,13 +108,16 @@ static bool wanted(const char *op, const char *name) {
 void check_optimizer(struct check *check, const char *op) {
     static const enum dtype types[] = {DTYPE_F32, DTYPE_BF16, DTYPE_F16};
     static const enum fill fills[] = {FILL_NORMAL, FILL_LARGE, FILL_ZERO, FILL_TINY};
+    if (wanted(op, "clip")) {
+        check_clip(check);
+    }
     for (int t = 0; t < 3; t++) {
         if (check->bench) {
             if (wanted(op, "norm_partials")) {
                 run_norm_partials(check, types[t], FILL_NORMAL, 835584);
             }
             if (wanted(op, "adamw")) {
-                run_adamw(check, types[t], types[t], FILL_NORMAL, 835584);
+                run_adamw(check, types[t], types[t], FILL_NORMAL, false, 835584);
             }
             continue;
         }
@@ -80,9 +127,12 @@ void check_optimizer(struct check *check, const char *op) {
             run_norm_partials(check, types[t], fills[f], 3 * NORM_CHUNK - 5);
         }
         for (int f = 0; f < 4 && wanted(op, "adamw"); f++) {
-            run_adamw(check, types[t], types[t], fills[f], 1);
-            run_adamw(check, types[t], types[t], fills[f], 20011);
-            run_adamw(check, types[t], DTYPE_F32, fills[f], 1025);
+            run_adamw(check, types[t], types[t], fills[f], false, 1);
+            run_adamw(check, types[t], types[t], fills[f], f == 1, 20011);
+            run_adamw(check, types[t], DTYPE_F32, fills[f], false, 1025);
+            if (check->device) {
+                run_adamw(check, types[t], types[t], fills[f], false, 300007);
+            }
         }
     }
 }

@@ -37,6 +37,7 @@ static void run_embedding(struct check *check, enum dtype type, bool backward,
     snprintf(c.shape, sizeof(c.shape), "%lldx%lldx%lld of %lld%s%s", (long long)B,
             (long long)T, (long long)C, (long long)V, positions ? " pos" : "",
             accumulate ? " acc" : "");
+    c.absolute += 0x1p-23 * (double)(B * T) / (double)V; // a token's own sum
     enum role out = accumulate ? ROLE_IN_OUT : ROLE_OUT;
     enum role in_place = positions ? out : ROLE_IN;
     if (backward) {
@@ -83,7 +84,8 @@ static void run_norm_forward(struct check *check, bool rms, enum dtype type,
     check_operand(&c, ROLE_OUT, type, fill, N, C, 0, 0);
     check_operand(&c, rms ? ROLE_IN : ROLE_OUT, DTYPE_F32, fill, N, 0, 0, 0);
     check_operand(&c, ROLE_OUT, DTYPE_F32, fill, N, 0, 0, 0);
-    check_operand(&c, residual ? ROLE_OUT : ROLE_IN, type, fill, N, C, 0, 0);
+    check_operand(&c, residual ? ROLE_OUT : ROLE_IN, type, fill, N, C, 0, 0)->stored =
+            residual;
     check_operand(&c, ROLE_IN, type, fill, N, C, 0, 0);
     check_operand(&c, ROLE_IN, type, fill, N, C, 0, 0);
     check_operand(&c, ROLE_IN, type, FILL_NORMAL, C, 0, 0, 0);
@@ -173,6 +175,29 @@ static void run_classifier(struct check *check, enum dtype type, enum fill fill,
     check_run(check, &c);
 }
 
+static bool loss_sum(const struct check_case *c, const struct kernels *k,
+        struct stream *stream, struct tensor *t, struct kernel_error *err) {
+    return k->loss_sum(
+            stream, &t[0], &t[1], &t[2], (float)c->factor, c->number[0], err);
+}
+
+static void run_loss_sum(struct check *check, bool accumulate, int64_t N) {
+    struct check_case c = {.op = "loss_sum",
+            .type = DTYPE_F32,
+            .call = loss_sum,
+            .number = {accumulate},
+            .factor = 1. / (double)N,
+            .relative = 1e-6};
+    snprintf(c.shape, sizeof(c.shape), "%lld%s", (long long)N,
+            accumulate ? " accumulate" : "");
+    check_operand(&c, ROLE_IN_OUT, DTYPE_F32, FILL_CONTROL, CONTROL_COUNT, 0, 0, 0);
+    check_operand(&c, ROLE_IN, DTYPE_F32, FILL_POSITIVE, N, 0, 0, 0);
+    check_operand(&c, ROLE_IN, DTYPE_F32, FILL_POSITIVE, N, 0, 0, 0);
+    c.flops = 2 * (double)N;
+    c.bytes = 8 * (double)N;
+    check_run(check, &c);
+}
+
 static bool wanted(const char *op, const char *name) {
     return !op || strcmp(op, name) == 0;
 }
@@ -196,18 +221,27 @@ static void check_norms(struct check *check, const char *op, enum dtype type) {
             run_norm_forward(check, rms, type, fills[i / 2], residual, 5, 17);
             run_norm_forward(check, rms, type, fills[i / 2], residual, 1, 8);
             run_norm_forward(check, rms, type, fills[i / 2], residual, 37, 1029);
+            if (check->device) {
+                run_norm_forward(check, rms, type, fills[i / 2], residual, 130, 768);
+            }
         }
         for (int i = 0; i < 2 && wanted(op, backward[rms]); i++) {
             run_norm_backward(check, rms, type, type, i, 5, 17);
             run_norm_backward(check, rms, type, DTYPE_F32, i, 1, 8);
             run_norm_backward(check, rms, type, type, i, 70, 1029);
+            if (check->device) {
+                run_norm_backward(check, rms, type, DTYPE_F32, i, 1500, 264);
+                run_norm_backward(check, rms, type, type, i, 700, 768);
+            }
         }
     }
 }
 
 static void check_embeddings(struct check *check, const char *op, enum dtype type) {
-    static const int64_t shapes[][4] = {
-            {3, 5, 7, 9}, {1, 1, 1, 8}, {2, 33, 1000, 40}, {4, 16, 11, 1030}};
+    static const int64_t shapes[][4] = {{3, 5, 7, 9}, {1, 1, 1, 8}, {2, 33, 1000, 40},
+            {4, 16, 11, 1030},
+            // On a device: a token that fills many blocks, many rows that none names.
+            {8, 512, 3, 128}, {5, 301, 9001, 72}};
     static const int64_t timed[4] = {12, 64, 256, 128};
     for (int backward = 0; backward < 2; backward++) {
         if (!wanted(op, backward ? "embedding_backward" : "embedding_forward")) {
@@ -217,7 +251,7 @@ static void check_embeddings(struct check *check, const char *op, enum dtype typ
             run_embedding(check, type, backward, true, false, timed);
             continue;
         }
-        for (int i = 0; i < 16; i++) {
+        for (int i = 0; i < (check->device ? 24 : 16); i++) {
             run_embedding(
                     check, type, backward, i & 1, backward && i & 2, shapes[i / 4]);
         }
@@ -237,6 +271,10 @@ static void check_classifiers(struct check *check, enum dtype type) {
         run_classifier(check, type, fills[i / 2], i & 1, 1, 1, 1);
         run_classifier(check, type, fills[i / 2], i & 1, 23, 2176, 2050);
         run_classifier(check, type, fills[i / 2], i & 1, 2, 2176, 1000);
+        if (check->device) {
+            run_classifier(check, type, fills[i / 2], i & 1, 17, 50304, 50257);
+            run_classifier(check, type, fills[i / 2], i & 1, 300, 640, 513);
+        }
     }
 }
 
@@ -248,5 +286,14 @@ void check_rows(struct check *check, const char *op) {
         if (wanted(op, "classifier")) {
             check_classifiers(check, types[t]);
         }
+    }
+    for (int accumulate = 0; accumulate < 2 && wanted(op, "loss_sum"); accumulate++) {
+        if (check->bench) {
+            run_loss_sum(check, accumulate, 768);
+            continue;
+        }
+        run_loss_sum(check, accumulate, 1);
+        run_loss_sum(check, accumulate, 1031);
+        run_loss_sum(check, accumulate, 16384);
     }
 }
