@@ -92,6 +92,9 @@ static void missing(
         text_addf(out, "%sscaling_efficiency: %s", out->size ? "; " : "",
                 o->scaling_missing);
     }
+    if (o->mfu_missing) {
+        text_addf(out, "%smfu: %s", out->size ? "; " : "", o->mfu_missing);
+    }
 }
 
 static void phase(const struct tallies *all, const struct tally *o, struct text *out) {
@@ -183,7 +186,7 @@ static const struct column columns[] = {
         {"remedy", "", "what to do about it", .text = remedy},
         {"note", "", "repeats that ended otherwise, processes left behind",
                 .text = note},
-        {"missing", "", "why speed-up or scaling efficiency are empty",
+        {"missing", "", "why speed-up, scaling efficiency or MFU are empty",
                 .text = missing},
         {"scaling", "", "weak (batch) or strong (global_batch)", .text = scaling},
         {"scaling_base", "", "the one-rank cell that efficiency is held against",
@@ -231,6 +234,9 @@ static const struct column columns[] = {
         {"run_val_tokens", "tokens", "in the validation split",
                 .provenance = "val_tokens"},
         {"run_test_tokens", "tokens", "in the test split", .provenance = "test_tokens"},
+        {"run_throttle_reasons", "",
+                "what held the GPU's clocks back while it was timed",
+                .provenance = "throttle_reasons"},
 };
 enum { TAIL_COUNT = sizeof columns / sizeof *columns };
 

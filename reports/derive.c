@@ -5,6 +5,8 @@
 #include <string.h>
 
 #include "matrix/metric.h"
+#include "reports/fresh.h"
+#include "reports/peak.h"
 
 static void set_metric(struct tally *o, const char *name, double value) {
     const struct metric *m = metric_find(name);
@@ -197,7 +199,38 @@ static void derive_scaling(struct tallies *o) {
     free(singles);
 }
 
+static void against_peak(struct tally *o) {
+    const struct params *p = &o->cell->params;
+    double tps = tally_metric(o, "tokens_per_s");
+    double flops = tally_metric(o, "flops_per_token");
+    if (!isfinite(tps)) {
+        return;
+    }
+    struct text device = {0}, missing = {0};
+    fresh_provenance(&o->last->record, "device", &device);
+    double peak = peak_flops(text_get(&device), params_integer(p, PARAM_PRECISION));
+    if (!device.size) {
+        text_add(&missing, "the record names no device");
+    } else if (!isfinite(peak)) {
+        text_addf(&missing, "no dense peak is known of '%s'", text_get(&device));
+    } else if (!isfinite(flops)) {
+        text_add(&missing, "the worker tells no flops_per_token");
+    }
+    double all = peak * (double)params_integer(p, PARAM_RANKS);
+    set_metric(o, "mfu", flops * tps / all);
+    set_metric(o, "hfu", tally_metric(o, "hfu_flops_per_token") * tps / all);
+    if (missing.size) {
+        o->mfu_missing = text_take(&missing);
+    }
+    text_finish(&device);
+}
+
 void derive_metrics(struct tallies *o) {
+    for (size_t i = 0; i < o->count; i++) {
+        if (tally_counts(o->items + i)) {
+            against_peak(o->items + i);
+        }
+    }
     find_baseline(o);
     for (size_t i = 0; o->baseline && i < o->count; i++) {
         if (tally_counts(o->items + i)) {

@@ -1,7 +1,8 @@
 /*
- * Derived metrics, design §8: what takes two cells to say. Speed-up and memory saving
- * against the matrix's baseline cell; scaling efficiency and memory overhead against
- * the one-rank cell that is alike.
+ * Derived metrics, design §8: what it takes two cells, or a table, to say. Speed-up and
+ * memory saving against the matrix's baseline cell; scaling efficiency and memory
+ * overhead against the one-rank cell that is alike. And MFU and HFU, against what the
+ * device could do.
  */
 #ifndef REPORTS_DERIVE_H
 #define REPORTS_DERIVE_H
@@ -9,9 +10,9 @@
 #include "reports/tally.h"
 
 /*
- * Fill the derived metrics, `scaling…` and `baseline…` of tallies whose measured
- * metrics are known; tallies_init() calls it last. Only cells that are ok and fresh
- * are held against each other; the others keep NAN, and say why.
+ * Fill the derived metrics, `scaling…`, `baseline…` and `mfu…` of tallies whose
+ * measured metrics are known; tallies_init() calls it last. Only cells that are ok and
+ * fresh are held against each other; the others keep NAN, and say why.
  */
 void derive_metrics(struct tallies *o);
 

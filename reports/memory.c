@@ -73,13 +73,16 @@ static void add_columns(struct table *t) {
     table_add_number(t, "backward_bytes", "after backward", HUMAN_BYTES);
     table_add_number(t, "witness_bytes", "witness", HUMAN_BYTES);
     table_add_number(t, "beyond_plan_bytes", "beyond the plan", HUMAN_BYTES);
+    table_add_number(t, "context_bytes", "of that the context", HUMAN_BYTES);
+    table_add_number(t, "handles_bytes", "library handles", HUMAN_BYTES);
+    table_add_number(t, "rest_bytes", "rest", HUMAN_BYTES);
 }
 
 bool memory_add(struct page *p, struct text *err) {
     const struct tallies *o = p->tallies;
     struct table t = {0};
     add_columns(&t);
-    bool planned_apart = false;
+    bool planned_apart = false, owned = false;
     for (size_t i = 0; i < o->count; i++) {
         const struct tally *item = o->items + i;
         double planned = tally_metric(item, "planned_bytes");
@@ -101,6 +104,10 @@ bool memory_add(struct page *p, struct text *err) {
         table_put_number(&t, tally_metric(item, "backward_bytes"));
         table_put_number(&t, witness);
         table_put_number(&t, witness - planned);
+        table_put_number(&t, tally_metric(item, "context_bytes"));
+        table_put_number(&t, tally_metric(item, "handles_bytes"));
+        table_put_number(&t, tally_metric(item, "rest_bytes"));
+        owned |= isfinite(tally_metric(item, "context_bytes"));
         planned_apart |= isfinite(planned) && isfinite(peak) && planned != peak;
     }
     bool ok = page_add_csv(p, &t, "memory", err);
@@ -114,7 +121,14 @@ bool memory_add(struct page *p, struct text *err) {
                 "The witness is the device's own word (on a CPU the kernel's) for the "
                 "whole process; what it sees beyond the plan is what the plan leaves "
                 "out: the data and their tokens, the program itself, its libraries "
-                "and thread stacks.\n\n");
+                "and thread stacks.");
+        if (owned) {
+            text_add(&p->markdown,
+                    " On a GPU: the context of CUDA, what streams and library handles "
+                    "take, and the rest, which is code loaded later, graphs and "
+                    "rounding.");
+        }
+        text_add(&p->markdown, "\n\n");
         page_add_table(p, &t, "memory");
     }
     table_finish(&t);

@@ -1,10 +1,12 @@
 /* How the numbers were made, so that a reader can judge them, and make them again. */
 #include <math.h>
+#include <string.h>
 
 #include "reports/choice.h"
 #include "reports/fresh.h"
 #include "reports/markdown.h"
 #include "reports/page.h"
+#include "reports/peak.h"
 
 static const char formulas[] =
         "- **tokens/s**: tokens trained in the timed window over all ranks, divided by "
@@ -27,9 +29,41 @@ static const char formulas[] =
         "validation tokens.\n";
 
 static const char mfu_formula[] =
-        "- **MFU, HFU**: (6 × parameters in matrix products + 12 × layers × d_model × "
-        "mean unmasked keys) × tokens/s ÷ the device's dense peak; empty where that "
-        "peak is not known, as on every CPU.\n";
+        "- **MFU**: (6 × parameters in matrix products + 12 × layers × d_model × mean "
+        "unmasked keys) × tokens/s ÷ (ranks × the device's dense peak for the "
+        "precision). **HFU**: the same with the products that checkpointing computes "
+        "again. Both are empty where that peak is not known, as on every CPU.";
+
+// The peaks that were divided by, each once.
+static void add_peaks(struct page *p) {
+    struct text device = {0}, peaks = {0}, one = {0};
+    for (size_t i = 0; i < p->tallies->count; i++) {
+        const struct tally *o = p->tallies->items + i;
+        if (!isfinite(tally_metric(o, "mfu"))) {
+            continue;
+        }
+        const struct params *params = &o->cell->params;
+        text_clear(&device);
+        text_clear(&one);
+        fresh_provenance(&o->last->record, "device", &device);
+        double peak =
+                peak_flops(text_get(&device), params_integer(params, PARAM_PRECISION));
+        text_addf(&one, "%s in %s: %.4g TFLOP/s", text_get(&device),
+                params_choice(params, PARAM_PRECISION), peak / 1e12);
+        if (!strstr(text_get(&peaks), text_get(&one))) {
+            text_addf(&peaks, "%s%s", peaks.size ? "; " : "", text_get(&one));
+        }
+    }
+    if (peaks.size) {
+        text_add(&p->markdown, " Peaks: ");
+        markdown_add_text(&p->markdown, text_get(&peaks));
+        text_add(&p->markdown, ".");
+    }
+    text_add(&p->markdown, "\n");
+    text_finish(&device);
+    text_finish(&peaks);
+    text_finish(&one);
+}
 
 static void add_noise(struct page *p) {
     bool repeats = false;
@@ -80,6 +114,7 @@ bool method_add(struct page *p, struct text *err) {
     text_add(&p->markdown, "## How the numbers were made\n\n");
     text_add(&p->markdown, formulas);
     text_add(&p->markdown, mfu_formula);
+    add_peaks(p);
     if (tallies_are_timings(p->tallies)) {
         add_noise(p);
     }

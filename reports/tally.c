@@ -374,6 +374,7 @@ void tallies_finish(struct tallies *o) {
         free(item->cause);
         free(item->note);
         free(item->scaling_missing);
+        free(item->mfu_missing);
     }
     free(o->items);
     free(o->baseline_missing);

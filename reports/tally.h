@@ -37,6 +37,7 @@ struct tally {
     const struct tally *scaling_base; /* the one-rank cell it is held against */
     const char *scaling;              /* "weak" or "strong"; NULL where none */
     char *scaling_missing;            /* why more ranks have no efficiency; NULL */
+    char *mfu_missing;                /* why mfu is empty; NULL where it is not */
 };
 
 struct tallies {

@@ -301,6 +301,55 @@ static void results_begin_with_identity_parameters_metrics(void **state) {
     close_scene(&s);
 }
 
+static void what_a_gpu_told_is_shown(void **state) {
+    (void)state;
+    struct scene s = {0};
+    open_scene(&s, "");
+    for (int i = 0; i < 2; i++) {
+        size_t a = folder_cell(
+                &s.folder, "a", i ? "b" : "a", i ? "batch=2" : "precision=tf32", NULL);
+        struct record *r =
+                folder_attempt(&s.folder, a, STATUS_OK, i ? 100 : 1000, 90 * MIB);
+        folder_fact(r, "device", "NVIDIA H100 PCIe");
+        folder_fact(r, "throttle_reasons", i ? "none" : "power cap");
+        folder_metric(r, "flops_per_token", 1.89e11);
+        folder_metric(r, "sm_clock_mhz", 1410);
+        folder_metric(r, "joules_per_token", 0.25);
+        folder_metric(r, "foreign_processes", i);
+        folder_metric(r, "planned_bytes", 90 * MIB);
+        folder_metric(r, "context_bytes", 500 * MIB);
+    }
+    report(&s);
+    assert_int_equal(check_csv(&s, "demo_gpu.csv"), 2);
+    assert_says(&s, "demo_gpu.csv", "0.5,,0.25,1410,,,,power cap,0\n");
+    assert_says(
+            &s, "demo_report.md", "| `a` | 50.0 % | 0.250 | 1,410 | power cap | 0 |");
+    assert_says(&s, "demo_report.md", "Other processes computed on the GPU meanwhile");
+    assert_says(&s, "demo_report.md",
+            "Peaks: NVIDIA H100 PCIe in tf32: 378 TFLOP/s; NVIDIA H100 PCIe in fp32: "
+            "51.2 TFLOP/s.");
+    assert_says(&s, "demo_report.md", "On a GPU: the context of CUDA");
+    assert_says(&s, "demo_memory.csv", ",context_bytes,handles_bytes,rest_bytes\n");
+    assert_says(&s, "demo_results.csv", ",power cap\n");
+    close_scene(&s);
+}
+
+static void what_a_cpu_cannot_tell_makes_no_section(void **state) {
+    (void)state;
+    struct scene s = {0};
+    open_scene(&s, "");
+    size_t a = folder_cell(&s.folder, "a", "a", "", NULL);
+    struct record *r = folder_attempt(&s.folder, a, STATUS_OK, 1000, 90 * MIB);
+    folder_fact(r, "device", "Intel(R) Xeon(R)");
+    report(&s);
+    assert_false(exists(&s, "demo_gpu.csv"));
+    assert_silent(&s, "demo_report.md", "How the GPU was used");
+    assert_silent(&s, "demo_report.md", "Peaks:");
+    assert_says(
+            &s, "demo_results.csv", "mfu: no dense peak is known of 'Intel(R) Xeon");
+    close_scene(&s);
+}
+
 static void names_that_need_escapes_break_nothing(void **state) {
     (void)state;
     struct scene s = {0};
@@ -984,6 +1033,8 @@ int main(void) {
             cmocka_unit_test(writing_twice_gives_the_same_bytes),
             cmocka_unit_test(every_column_is_documented),
             cmocka_unit_test(results_begin_with_identity_parameters_metrics),
+            cmocka_unit_test(what_a_gpu_told_is_shown),
+            cmocka_unit_test(what_a_cpu_cannot_tell_makes_no_section),
             cmocka_unit_test(names_that_need_escapes_break_nothing),
             cmocka_unit_test(torn_records_are_named_and_the_rest_reported),
             cmocka_unit_test(a_folder_without_a_plan_is_one_sentence),

@@ -306,6 +306,58 @@ static void without_a_fair_one_rank_cell_there_is_no_efficiency(void **state) {
             "threads");
 }
 
+static const char h100[] = "NVIDIA H100 80GB HBM3";
+
+static struct record *add_trained(
+        struct folder *f, size_t cell, const char *device, double tps) {
+    struct record *r = folder_attempt(f, cell, STATUS_OK, tps, MIB);
+    folder_fact(r, "device", device);
+    folder_metric(r, "flops_per_token", 1e9);
+    return r;
+}
+
+static void mfu_is_a_share_of_all_ranks_peaks_for_the_precision(void **state) {
+    (void)state;
+    struct scene s = {0};
+    open_scene(&s, "");
+    size_t one = folder_cell(&s.folder, "one", "one", "precision=bf16", NULL);
+    size_t two = folder_cell(
+            &s.folder, "two", "two", "precision=fp32 ranks=2 ddp=naive", NULL);
+    folder_metric(
+            add_trained(&s.folder, one, h100, 494700), "hfu_flops_per_token", 1.5e9);
+    add_trained(&s.folder, two, h100, 13380);
+    assert_close(tally_metric(look(&s, one), "mfu"), 0.5);
+    assert_close(tally_metric(look(&s, one), "hfu"), 0.75);
+    assert_null(look(&s, one)->mfu_missing);
+    assert_close(tally_metric(look(&s, two), "mfu"), 0.1);
+    assert_true(isnan(tally_metric(look(&s, two), "hfu")));
+    close_scene(&s);
+}
+
+static void without_a_known_peak_there_is_no_mfu(void **state) {
+    (void)state;
+    struct scene s = {0};
+    open_scene(&s, "");
+    size_t cpu = folder_cell(&s.folder, "a", "a", "batch=1", NULL);
+    size_t silent = folder_cell(&s.folder, "b", "b", "batch=2", NULL);
+    size_t mute = folder_cell(&s.folder, "c", "c", "batch=3", NULL);
+    size_t failed = folder_cell(&s.folder, "d", "d", "batch=4", NULL);
+    add_trained(&s.folder, cpu, "Intel(R) Xeon(R)", 100);
+    add_trained(&s.folder, silent, "", 100);
+    folder_fact(folder_attempt(&s.folder, mute, STATUS_OK, 100, MIB), "device", h100);
+    add_trained(&s.folder, failed, h100, 100)->status = STATUS_FAILED;
+    assert_string_equal(
+            look(&s, cpu)->mfu_missing, "no dense peak is known of 'Intel(R) Xeon(R)'");
+    assert_string_equal(look(&s, silent)->mfu_missing, "the record names no device");
+    assert_string_equal(
+            look(&s, mute)->mfu_missing, "the worker tells no flops_per_token");
+    assert_null(look(&s, failed)->mfu_missing);
+    for (size_t i = 0; i < 4; i++) {
+        assert_true(isnan(tally_metric(look(&s, i), "mfu")));
+    }
+    close_scene(&s);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
             cmocka_unit_test(repeats_give_their_median_and_range),
@@ -323,6 +375,8 @@ int main(void) {
             cmocka_unit_test(scaling_holds_ranks_against_the_like_one_rank_cell),
             cmocka_unit_test(strong_scaling_is_told_from_weak),
             cmocka_unit_test(without_a_fair_one_rank_cell_there_is_no_efficiency),
+            cmocka_unit_test(mfu_is_a_share_of_all_ranks_peaks_for_the_precision),
+            cmocka_unit_test(without_a_known_peak_there_is_no_mfu),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
