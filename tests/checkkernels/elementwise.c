@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "tests/checkkernels/check.h"
+#include "tests/checkkernels/yardsticks.h"
 
 static const enum dtype types[] = {DTYPE_F32, DTYPE_BF16, DTYPE_F16};
 
@@ -111,8 +112,9 @@ static void run_shape(struct check *check, const struct shape *s, enum dtype typ
         check_operand(&c, role, type, fill, rows, columns * s->in_wide[i], 0, 0);
     }
     c.flops = s->flops * (double)count;
-    c.bytes = (double)(count * (s->out_wide + s->in_wide[0] + s->in_wide[1])) *
-              (double)dtype_size(type);
+    int wide = s->out_wide + s->in_wide[0] + s->in_wide[1];
+    wide += s->in_place ? s->out_wide : s->wide_in_place ? s->in_wide[0] : 0;
+    c.bytes = (double)(count * wide) * (double)dtype_size(type);
     if (fill == FILL_LARGE) {
         c.absolute = 1e-4; // of products of two large inputs
     }
@@ -168,8 +170,37 @@ static void run_ropes(struct check *check, const char *op, enum dtype type) {
     }
 }
 
+static void bench_yardstick(
+        struct check *check, const char *op, const struct yardstick *y) {
+    int64_t M = yardsticks_tokens(y);
+    for (size_t s = 0; s < sizeof(shapes) / sizeof(*shapes); s++) {
+        const char *name = shapes[s].op;
+        bool llama = strncmp(name, "swiglu", 6) == 0;
+        bool gpt = strncmp(name, "gelu", 4) == 0;
+        if (wanted(op, name) && (y->llama ? !gpt : !llama)) {
+            int64_t columns = llama || gpt ? y->hidden : y->channels;
+            run_shape(check, &shapes[s], DTYPE_BF16, FILL_NORMAL, M, columns);
+        }
+    }
+    for (int backward = 0; backward < 2 && y->llama; backward++) {
+        if (wanted(op, backward ? "rope_backward" : "rope_forward")) {
+            run_rope(check, backward, DTYPE_BF16, y->batch, y->seq_len, y->heads,
+                    y->heads, y->channels / y->heads);
+        }
+    }
+    if (wanted(op, "cast")) {
+        run_cast(check, DTYPE_BF16, DTYPE_F32, FILL_NORMAL, y->parameters);
+    }
+}
+
 void check_elementwise(struct check *check, const char *op) {
     static const enum fill fills[] = {FILL_NORMAL, FILL_LARGE, FILL_ZERO, FILL_TINY};
+    for (int i = 0; check->device && check->bench && i < YARDSTICKS; i++) {
+        bench_yardstick(check, op, &yardsticks[i]);
+    }
+    if (check->device && check->bench) {
+        return;
+    }
     for (int t = 0; t < 3; t++) {
         for (size_t s = 0; s < sizeof(shapes) / sizeof(*shapes); s++) {
             if (!wanted(op, shapes[s].op)) {

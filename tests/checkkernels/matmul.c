@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "tests/checkkernels/check.h"
+#include "tests/checkkernels/yardsticks.h"
 
 enum { OUT, X, WEIGHT, BIAS, SCRATCH };
 
@@ -70,6 +71,17 @@ static void run_product(struct check *check, int which, enum dtype type,
         c.absolute += 0x1p-8 * sqrt((double)depth);
         c.relative += 0x1p-9;
     }
+    static const enum matmul_kind kinds[] = {
+            MATMUL_FORWARD, MATMUL_BACKWARD_INPUT, MATMUL_BACKWARD_WEIGHT};
+    struct matmul_problem problem = {.kind = kinds[which],
+            .m = M,
+            .n = N,
+            .k = K,
+            .type = type,
+            .grad = gradient,
+            .bias = which == 2 || (which == 0 && flag),
+            .accumulate = which && flag};
+    c.tune = &problem;
     c.flops = 2 * (double)M * (double)N * (double)K;
     c.bytes = (double)(M * N + M * K + N * K) * (double)dtype_size(type);
     check_run(check, &c);
@@ -93,6 +105,19 @@ static void check_large(struct check *check, int which, enum dtype type) {
     }
 }
 
+// The products of each yardstick's layer and its head, in bf16.
+static void bench_yardsticks(struct check *check, int which) {
+    for (int i = 0; i < YARDSTICKS; i++) {
+        const struct yardstick *y = &yardsticks[i];
+        int64_t M = yardsticks_tokens(y), C = y->channels, F = y->hidden;
+        const int64_t products[][3] = {{M, 3 * C, C}, {M, C, C},
+                {M, y->llama ? 2 * F : F, C}, {M, C, F}, {M, y->vocab_rows, C}};
+        for (size_t p = 0; p < sizeof(products) / sizeof(*products); p++) {
+            run_product(check, which, DTYPE_BF16, DTYPE_BF16, products[p], false);
+        }
+    }
+}
+
 void check_matmul(struct check *check, const char *op) {
     static const enum dtype types[] = {DTYPE_F32, DTYPE_BF16, DTYPE_F16};
     static const int64_t small[][3] = {{1, 1, 1}, {5, 3, 7}, {13, 33, 65}, {48, 32, 64},
@@ -100,12 +125,18 @@ void check_matmul(struct check *check, const char *op) {
     static const int64_t timed[][3] = {{768, 384, 128}, {768, 128, 128},
             {768, 512, 128}, {768, 128, 512}, {768, 256, 128}, {1024, 1024, 1024}};
     for (int which = 0; which < 3; which++) {
+        if (check->device && check->bench) {
+            if (wanted(op, which)) {
+                bench_yardsticks(check, which);
+            }
+            continue;
+        }
         for (int t = 0; t < (check->tf32 ? 1 : 3) && wanted(op, which); t++) {
             for (size_t i = 0; check->bench && i < sizeof(timed) / sizeof(*timed);
                     i++) {
                 run_product(check, which, types[t], types[t], timed[i], false);
             }
-            if (check->device && !check->bench) {
+            if (check->device) {
                 check_large(check, which, types[t]);
             }
             for (size_t i = 0; !check->bench && i < sizeof(small) / sizeof(*small);

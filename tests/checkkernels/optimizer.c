@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "tests/checkkernels/check.h"
+#include "tests/checkkernels/yardsticks.h"
 
 static bool norm_partials(const struct check_case *c, const struct kernels *k,
         struct stream *stream, struct tensor *t, struct kernel_error *err) {
@@ -105,9 +106,28 @@ static bool wanted(const char *op, const char *name) {
     return !op || strcmp(op, name) == 0;
 }
 
+static void bench_yardstick(
+        struct check *check, const char *op, const struct yardstick *y) {
+    if (wanted(op, "norm_partials")) {
+        run_norm_partials(check, DTYPE_BF16, FILL_NORMAL, y->parameters);
+    }
+    if (wanted(op, "clip")) {
+        run_clip(check, 1, 0, false, (y->parameters + NORM_CHUNK - 1) / NORM_CHUNK);
+    }
+    if (wanted(op, "adamw")) {
+        run_adamw(check, DTYPE_BF16, DTYPE_BF16, FILL_NORMAL, false, y->parameters);
+    }
+}
+
 void check_optimizer(struct check *check, const char *op) {
     static const enum dtype types[] = {DTYPE_F32, DTYPE_BF16, DTYPE_F16};
     static const enum fill fills[] = {FILL_NORMAL, FILL_LARGE, FILL_ZERO, FILL_TINY};
+    for (int i = 0; check->device && check->bench && i < YARDSTICKS; i++) {
+        bench_yardstick(check, op, &yardsticks[i]);
+    }
+    if (check->device && check->bench) {
+        return;
+    }
     if (wanted(op, "clip")) {
         check_clip(check);
     }

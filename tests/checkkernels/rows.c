@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "tests/checkkernels/check.h"
+#include "tests/checkkernels/yardsticks.h"
 
 static bool embedding_forward(const struct check_case *c, const struct kernels *k,
         struct stream *stream, struct tensor *t, struct kernel_error *err) {
@@ -52,7 +53,8 @@ static void run_embedding(struct check *check, enum dtype type, bool backward,
         check_operand(&c, ROLE_IN, type, FILL_NORMAL, V, C, 0, 0);
         check_operand(&c, ROLE_IN, type, FILL_NORMAL, T + 2, C, 0, 0);
     }
-    c.bytes = 2 * (double)(B * T * C) * (double)dtype_size(type);
+    int64_t other = backward ? V : B * T; // rows: of the table, or of the tokens
+    c.bytes = (double)((B * T + other) * C) * (double)dtype_size(type);
     check_run(check, &c);
 }
 
@@ -142,7 +144,7 @@ static void run_norm_backward(struct check *check, bool rms, enum dtype type,
     check_operand(&c, ROLE_IN, DTYPE_F32, FILL_POSITIVE, N, 0, 0, 0);
     check_operand(&c, ROLE_IN, type, FILL_NORMAL, C, 0, 0, 0);
     c.absolute += 1e-6 * sqrt((double)N) * 4;
-    c.bytes = 3 * (double)(N * C) * (double)dtype_size(type);
+    c.bytes = (accumulate ? 4 : 3) * (double)(N * C) * (double)dtype_size(type);
     c.flops = 16 * (double)(N * C);
     check_run(check, &c);
 }
@@ -278,8 +280,38 @@ static void check_classifiers(struct check *check, enum dtype type) {
     }
 }
 
+static void bench_yardstick(
+        struct check *check, const char *op, const struct yardstick *y) {
+    const int64_t embedding[] = {y->batch, y->seq_len, y->vocab_rows, y->channels};
+    int64_t M = yardsticks_tokens(y);
+    enum dtype type = DTYPE_BF16;
+    for (int backward = 0; backward < 2; backward++) {
+        if (wanted(op, backward ? "embedding_backward" : "embedding_forward")) {
+            run_embedding(check, type, backward, !y->llama, false, embedding);
+        }
+    }
+    if (wanted(op, y->llama ? "rmsnorm_forward" : "layernorm_forward")) {
+        run_norm_forward(check, y->llama, type, FILL_NORMAL, true, M, y->channels);
+    }
+    if (wanted(op, y->llama ? "rmsnorm_backward" : "layernorm_backward")) {
+        run_norm_backward(check, y->llama, type, type, true, M, y->channels);
+    }
+    if (wanted(op, "classifier")) {
+        run_classifier(check, type, FILL_NORMAL, true, M, y->vocab_rows, y->vocab);
+    }
+    if (wanted(op, "loss_sum")) {
+        run_loss_sum(check, false, M);
+    }
+}
+
 void check_rows(struct check *check, const char *op) {
     static const enum dtype types[] = {DTYPE_F32, DTYPE_BF16, DTYPE_F16};
+    for (int i = 0; check->device && check->bench && i < YARDSTICKS; i++) {
+        bench_yardstick(check, op, &yardsticks[i]);
+    }
+    if (check->device && check->bench) {
+        return;
+    }
     for (int t = 0; t < 3; t++) {
         check_embeddings(check, op, types[t]);
         check_norms(check, op, types[t]);
