@@ -172,11 +172,12 @@ void device_failed(struct check *check, const struct check_case *c,
 
 void device_norm(struct check *check, const struct check_case *c, const char *name,
         const struct tensor *got, const struct tensor *want) {
-    double limit = got->type == DTYPE_BF16                 ? 3e-3
+    int64_t count = tensor_count(got);
+    // Rounding alone may put one bf16 off by 2^-8; only many average that out.
+    double limit = got->type == DTYPE_BF16                 ? count < 16 ? 4e-3 : 3e-3
                    : got->type == DTYPE_F16 || check->tf32 ? 1e-3
                                                            : 1e-5;
     double off = 0, size = 0;
-    int64_t count = tensor_count(got);
     for (int64_t i = 0; i < count; i++) {
         double g = check_get(got, i), w = check_get(want, i);
         off += g == w ? 0 : (g - w) * (g - w); // infinities that agree
