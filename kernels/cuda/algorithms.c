@@ -26,9 +26,9 @@ struct algorithms {
 };
 
 static const char *const names[] = {"m", "n", "k", "lda", "ldb", "ldout", "batch",
-        "stride_a", "stride_b", "stride_out", "transpose_a", "transpose_b", "bias",
-        "accumulate", "align_a", "align_b", "align_out", "align_bias", "workspace",
-        "type", "out_type", "tf32"};
+        "stride_a", "stride_b", "stride_out", "transpose_a", "transpose_b",
+        "accumulate", "bias", "align_a", "align_b", "align_out", "align_bias",
+        "workspace", "type", "out_type", "tf32"};
 
 enum { NUMBERS = sizeof(names) / sizeof(*names) };
 static_assert(sizeof(struct algorithm_key) == NUMBERS * sizeof(int64_t),

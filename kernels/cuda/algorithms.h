@@ -25,8 +25,8 @@ struct algorithm_key {
     int64_t m, n, k;
     int64_t lda, ldb, ldout;
     int64_t batch, stride_a, stride_b, stride_out; /* strides 0 without a batch */
-    int64_t transpose_a, transpose_b;              /* 0 or 1, as the next two */
-    int64_t bias, accumulate;
+    int64_t transpose_a, transpose_b, accumulate;  /* 0 or 1 */
+    int64_t bias; /* 0: none, 1: an epilogue, 2: filled in before the product */
     int64_t align_a, align_b, align_out, align_bias; /* bytes; bias 0 without one */
     int64_t workspace;                               /* bytes it may use */
     int64_t type, out_type;                          /* enum dtype */

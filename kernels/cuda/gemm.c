@@ -131,42 +131,59 @@ static bool no_algorithm(const struct algorithm_key *k, struct kernel_error *err
             dtype_name((enum dtype)k->type), dtype_name((enum dtype)k->out_type));
 }
 
-// A product whose candidates exist: with its bias as an epilogue, or else filled in.
-static bool describe(struct product *p, const struct gemm *g,
+// As the table knows it: an algorithm goes with the way that a bias is added.
+static struct algorithm_key table_key(const struct product *p) {
+    struct algorithm_key key = p->key;
+    key.bias = p->bias_before ? 2 : key.bias;
+    return key;
+}
+
+// *good: p has an algorithm, from the table, or else the library's first answer.
+static bool choose(
+        const struct gemm *g, struct product *p, bool *good, struct kernel_error *err) {
+    _Static_assert(sizeof(p->algorithm) == ALGORITHM_BYTES, "the library's own size");
+    cublasLtMatmulAlgo_t candidates[PRODUCT_CANDIDATES];
+    struct algorithm_key key = table_key(p);
+    const unsigned char *known = algorithms_find(g->algorithms, &g->machine, &key);
+    int count = 0;
+    *good = true;
+    if (known) {
+        memcpy(&p->algorithm, known, sizeof(p->algorithm));
+        return product_allows(p, g->handle, &p->algorithm) ||
+               kernel_fail(err, KERNEL_DEVICE_FAULT,
+                       "cuBLASLt refuses the algorithm in the tuning table for a "
+                       "product %lld × %lld × %lld (delete the table to time anew)",
+                       (long long)key.m, (long long)key.n, (long long)key.k);
+    }
+    if (!product_candidates(p, g->handle, candidates, &count, err)) {
+        return false;
+    }
+    *good = count > 0;
+    if (*good) {
+        p->algorithm = candidates[0];
+    }
+    return true;
+}
+
+// A product ready to run: its bias as an epilogue, or where that is not to be had,
+// filled in before.
+static bool describe(const struct gemm *g, struct product *p,
         const struct algorithm_key *key, struct kernel_error *err) {
     for (int before = 0; before <= (key->bias ? 1 : 0); before++) {
-        cublasLtMatmulAlgo_t candidates[PRODUCT_CANDIDATES];
-        int count = 0;
+        bool good = false;
         if (!product_init(p, key, before, err)) {
             return false;
         }
-        if (!product_candidates(p, g->handle, candidates, &count, err)) {
-            product_finish(p);
-            return false;
-        }
-        if (count > 0) {
-            p->algorithm = candidates[0];
+        bool asked = choose(g, p, &good, err);
+        if (asked && good) {
             return true;
         }
         product_finish(p);
+        if (!asked) {
+            return false;
+        }
     }
     return no_algorithm(key, err);
-}
-
-// The algorithm that the table holds, if any.
-static bool take_chosen(
-        struct product *p, const struct gemm *g, struct kernel_error *err) {
-    const unsigned char *chosen = algorithms_find(g->algorithms, &g->machine, &p->key);
-    _Static_assert(sizeof(p->algorithm) == ALGORITHM_BYTES, "the library's own size");
-    if (!chosen) {
-        return true;
-    }
-    memcpy(&p->algorithm, chosen, sizeof(p->algorithm));
-    return product_allows(p, g->handle, &p->algorithm) ||
-           kernel_fail(err, KERNEL_DEVICE_FAULT,
-                   "cuBLASLt refuses the algorithm in the tuning table for a product "
-                   "%lld × %lld × %lld (delete the table to time anew)",
-                   (long long)p->key.m, (long long)p->key.n, (long long)p->key.k);
 }
 
 static bool find_product(struct gemm *g, const struct algorithm_key *key,
@@ -174,18 +191,13 @@ static bool find_product(struct gemm *g, const struct algorithm_key *key,
     if (2 * (g->count + 1) > g->room && !grow(g, err)) {
         return false;
     }
-    struct product *p = &g->products[place(g, key)];
-    if (!p->operation) {
-        if (!describe(p, g, key, err)) {
-            return false;
-        }
-        if (!take_chosen(p, g, err)) {
-            product_finish(p);
+    *out = &g->products[place(g, key)];
+    if (!(*out)->operation) {
+        if (!describe(g, *out, key, err)) {
             return false;
         }
         g->count++;
     }
-    *out = p;
     return true;
 }
 
@@ -212,13 +224,14 @@ bool gemm_tune(
     plain.a = plain.b = plain.out = NULL;
     plain.bias = call->bias ? (const void *)16 : NULL; // as aligned as operands are
     struct algorithm_key key = product_key(&plain, g->math);
-    if (algorithms_find(g->algorithms, &g->machine, &key)) {
-        return true;
+    if (!find_product(g, &key, &p, err)) {
+        return false;
     }
-    return find_product(g, &key, &p, err) &&
-           tune_product(p, g->handle, stream, &plain, &microseconds, err) &&
-           algorithms_put(g->algorithms, &g->machine, &key,
-                   (const unsigned char *)&p->algorithm, microseconds, err);
+    key = table_key(p);
+    return algorithms_find(g->algorithms, &g->machine, &key) ||
+           (tune_product(p, g->handle, stream, &plain, &microseconds, err) &&
+                   algorithms_put(g->algorithms, &g->machine, &key,
+                           (const unsigned char *)&p->algorithm, microseconds, err));
 }
 
 bool cuda_tuning_save(

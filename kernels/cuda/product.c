@@ -102,10 +102,6 @@ static cublasStatus_t describe(struct product *p, bool bias) {
         status = set_operation(
                 p->operation, CUBLASLT_MATMUL_DESC_EPILOGUE, CUBLASLT_EPILOGUE_BIAS);
     }
-    if (!status && bias) {
-        status = set_operation(p->operation, CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE,
-                (int32_t)library_type(k->type));
-    }
     if (!status) {
         status = layout(&p->a, k->type, k->transpose_a ? k->k : k->m,
                 k->transpose_a ? k->m : k->k, k->lda, k->batch, k->stride_a);
