@@ -5,11 +5,18 @@
 #include <fcntl.h>
 #include <glob.h>
 #include <openssl/evp.h>
+#include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+#include "runner/child.h"
+
+#define SCRIPT_MS 30000 // to say what it is; an interpreter starts within one second
 
 /* Answers already given, by question: programs and data do not change during a run. */
 struct answer {
@@ -150,27 +157,75 @@ static bool find_program(const char *name, struct text *out) {
     return false;
 }
 
-bool build_identify(char *const *argv, struct text *out, struct text *err) {
-    struct text path = {0}, id = {0};
-    char digest[65];
-    bool ok = true;
-    const char *known = remembered("build:", argv[0]);
-    if (known) {
-        text_add(out, known);
+static bool is_script(const char *word) {
+    size_t n = word ? strlen(word) : 0;
+    return n > 3 && !strcmp(word + n - 3, ".py");
+}
+
+/* The line that `interpreter script --build` prints; false where it prints none. */
+static bool ask_script(char *const *argv, struct text *out) {
+    char *question[] = {argv[0], argv[1], "--build", NULL};
+    int fd = memfd_create("build", MFD_CLOEXEC);
+    struct child_spec spec = {.argv = question,
+            .envp = environ,
+            .stdin_fd = -1,
+            .stdout_fd = fd,
+            .stderr_fd = -1,
+            .cgroup_fd = -1};
+    struct child c;
+    struct child_end end = {.exit_code = -1};
+    struct text ignored = {0};
+    if (fd >= 0 && child_start(&c, &spec, &ignored)) {
+        struct pollfd ended = {.fd = c.pidfd, .events = POLLIN};
+        if (poll(&ended, 1, SCRIPT_MS) <= 0) {
+            child_signal(&c, SIGKILL);
+        }
+        child_reap(&c, &end);
+    }
+    char line[256];
+    ssize_t n = end.exit_code == 0 ? pread(fd, line, sizeof line - 1, 0) : 0;
+    line[n > 0 ? n : 0] = '\0';
+    line[strcspn(line, "\n")] = '\0';
+    text_add(out, line);
+    text_finish(&ignored);
+    if (fd >= 0) {
+        close(fd);
+    }
+    return *line != '\0';
+}
+
+/* Of a script: what it says, else its digest. Of a program: its note, else its digest.
+ */
+static bool identify(
+        char *const *argv, const char *path, struct text *out, struct text *err) {
+    bool script = is_script(argv[1]);
+    if (script ? ask_script(argv, out) : elf_build_id(path, out)) {
         return true;
     }
-    if (!find_program(argv[0], &path)) {
+    char digest[65];
+    if (!build_digest_file(script ? argv[1] : path, digest, err)) {
+        return false;
+    }
+    text_addf(out, "sha256:%s", digest);
+    return true;
+}
+
+bool build_identify(char *const *argv, struct text *out, struct text *err) {
+    struct text path = {0}, id = {0}, question = {0};
+    text_addf(&question, "%s %s", argv[0], is_script(argv[1]) ? argv[1] : "");
+    const char *known = remembered("build:", text_get(&question));
+    bool ok = true;
+    if (known) {
+        text_add(out, known);
+    } else if (!find_program(argv[0], &path)) {
         ok = text_fail(err, "there is no worker '%s'", argv[0]);
-    } else if (!elf_build_id(text_get(&path), &id)) {
-        ok = build_digest_file(text_get(&path), digest, err);
-        if (ok) {
-            text_addf(&id, "sha256:%s", digest);
-        }
-    }
-    if (ok) {
-        remember("build:", argv[0], text_get(&id));
+    } else if (identify(argv, text_get(&path), &id, err)) {
+        remember("build:", text_get(&question), text_get(&id));
         text_add(out, text_get(&id));
+    } else {
+        ok = false;
     }
+    text_finish(&question);
     text_finish(&path);
     text_finish(&id);
     return ok;

@@ -9,7 +9,9 @@
 /*
  * Append the identity of the program `argv` starts: the linker's build-id of an ELF
  * executable, else the SHA-256 of the file ("sha256:…"). Looked up in PATH where it has
- * no slash. The answer is remembered for the life of the process.
+ * no slash. Where the second word is a script ("….py") it is what `argv --build` prints
+ * (its digest and the versions of what it stands on), else the script's SHA-256. The
+ * answer is remembered for the life of the process.
  */
 bool build_identify(char *const *argv, struct text *out, struct text *err);
 

@@ -159,8 +159,9 @@ static void start_claimed(struct run *r, struct queue_cell *item, char *const *w
     }
     if (claim(r, item, worker, &a->folder, err)) {
         pool_show(lease, &gpus);
+        // A cell that was given no GPU sees none, or a peer's `auto` would take one.
         if (r->launcher->start(&a->launch, text_get(&a->folder),
-                    lease->gpu_count ? text_get(&gpus) : NULL, &why)) {
+                    r->workers.override ? NULL : text_get(&gpus), &why)) {
             a->item = item;
             a->lease = *lease;
             a->began_ms = clocks_now_ms();

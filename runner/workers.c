@@ -32,6 +32,22 @@ static char **split_words(const char *line) {
     return words;
 }
 
+/* The interpreter of peer engines: $LM_PYTHON, else .venv's, else python3. Whether it
+ * has what a peer needs is for the peer to say: to ask would take seconds. */
+static char *python(const char *folder) {
+    const char *asked = getenv("LM_PYTHON");
+    if (asked && *asked) {
+        return text_copy(asked);
+    }
+    bool there;
+    char *own = beside(folder, "../.venv/bin/python", &there, X_OK);
+    if (there) {
+        return own;
+    }
+    free(own);
+    return text_copy("python3");
+}
+
 bool workers_init(struct workers *w, struct text *err) {
     char path[PATH_MAX];
     *w = (struct workers){0};
@@ -48,6 +64,7 @@ bool workers_init(struct workers *w, struct text *err) {
     w->cpu = beside(path, "worker-cpu", &w->has_cpu, X_OK);
     w->cuda = beside(path, "worker-cuda", &w->has_cuda, X_OK);
     w->torch = beside(path, "../worker/peers/torch_worker.py", &w->has_torch, R_OK);
+    w->python = python(path);
     return true;
 }
 
@@ -60,6 +77,7 @@ void workers_finish(struct workers *w) {
     free(w->cpu);
     free(w->cuda);
     free(w->torch);
+    free(w->python);
     *w = (struct workers){0};
 }
 
@@ -94,7 +112,7 @@ char **workers_choose(
                     params_choice(p, PARAM_ENGINE));
             return NULL;
         }
-        return command("python3", w->torch);
+        return command(w->python, w->torch);
     }
     if (workers_uses_gpu(w, p)) {
         if (!w->has_cuda) {

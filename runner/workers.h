@@ -15,6 +15,8 @@ struct workers {
     char **override; /* the words of $LM_WORKER; NULL where it is unset */
     bool has_cpu, has_cuda, has_torch;
     char *cpu, *cuda, *torch; /* their paths, there or not */
+    char *python;             /* what starts `torch`: $LM_PYTHON, else .venv's, else
+                                 python3 */
 };
 
 bool workers_init(struct workers *w, struct text *err);

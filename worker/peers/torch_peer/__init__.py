@@ -1,0 +1,1 @@
+"""What torch_worker.py is made of."""

@@ -1,0 +1,269 @@
+"""The engine: model, precision, optimizer and step, as a PyTorch user would write them.
+
+fp32, tf32    fp32 weights; tf32 lets matrix products use it
+bf16, fp16    autocast over fp32 weights and gradients; fp16 under a GradScaler
+grad: bf16    weights and gradients held in bf16, AdamW over fp32 masters of them
+"""
+
+import contextlib
+
+import torch
+from torch.nn.utils import clip_grad_norm_, get_total_norm
+
+from . import attention, model
+from .attempt import unsupported
+
+LOSS_SCALE, GROWTH_STEPS = 65536.0, 2000
+LOW = {"bf16": torch.bfloat16, "fp16": torch.float16}
+PHASES = ("data_ms", "forward_ms", "backward_ms", "comm_exposed_ms", "optimizer_ms")
+
+
+def refuse(p):
+    """What no PyTorch engine serves here."""
+    if p["recompute"] != "none":
+        raise unsupported(f"recompute {p['recompute']}: PyTorch recomputes whole blocks "
+                          "only (checkpoint: block)")
+    if p["graph"] != "off":
+        raise unsupported("graph on: PyTorch's whole-step graphs are not served; "
+                          "compile_mode reduce-overhead uses graphs of its own")
+
+
+class Stats:
+    """What one step did, on its way to the host."""
+
+    def __init__(self, values, cuda):
+        self.values = values
+        self.end = None
+        if cuda:
+            self.values = torch.empty_like(values, device="cpu", pin_memory=True)
+            self.values.copy_(values, non_blocking=True)
+            self.end = torch.cuda.Event(enable_timing=True)
+            self.end.record()
+
+    def wait(self):
+        if self.end is not None:
+            self.end.synchronize()
+
+    def read(self):
+        """loss, grad_norm and loss_scale, once the step has ended."""
+        self.wait()
+        return self.values.tolist()
+
+
+class Timeline:
+    """Device events along a step, and the time between them by phase."""
+
+    def __init__(self, engine, memory):
+        self.engine, self.marks = engine, []
+        self.memory = memory  # a memory.Marks; None where nobody can tell
+
+    def mark(self, phase):
+        self.marks.append((phase, self.engine.now()))
+
+    def after_forward(self):
+        if self.memory:
+            self.memory.after_forward()
+
+    def after_backward(self):
+        if self.memory:
+            self.memory.after_backward()
+
+    def read(self):
+        self.mark(None)
+        self.engine.synchronize()
+        sums = dict.fromkeys(PHASES, 0.0)
+        for (phase, begin), (_, end) in zip(self.marks, self.marks[1:]):
+            sums[phase] += self.engine.between_ms(begin, end)
+        return sums
+
+
+class Engine:
+    def __init__(self, p, device, vocab, batch, clock_ms):
+        self.p, self.device, self.batch, self.clock_ms = p, device, batch, clock_ms
+        self.cuda = device.type == "cuda"
+        self.accumulate = p["accumulate"]
+        low = LOW.get(p["precision"])
+        self.low_weights = p["grad"] == "bf16"
+        self.autocast_type = None if self.low_weights else low
+        self.scaler = torch.amp.GradScaler(
+            device.type, init_scale=LOSS_SCALE, growth_interval=GROWTH_STEPS) \
+            if p["precision"] == "fp16" else None
+        self.one = torch.ones((), device=device)
+        self.build_model(vocab, low or torch.float32)
+        self.build_optimizer()
+        self.build_step()
+        self.stage = torch.empty(
+            (3, self.accumulate, 2, batch, p["seq_len"]), dtype=torch.int64,
+            pin_memory=self.cuda)
+
+    # -- create --
+
+    def build_model(self, vocab, dtype):
+        p, device = self.p, self.device
+        attend = attention.Attention(p, device)
+        attention.check(attend, p, dtype, device)
+        rotary = model.Rotary(p["seq_len"], p["d_model"] // p["heads"], device) \
+            if p["arch"] == "llama" else None
+        with torch.device("meta"):
+            self.model = model.Model(p, vocab, attend, rotary)
+        self.model.to_empty(device=device)
+        model.fill(self.model, p["layers"], p["seed"])
+
+    def build_optimizer(self):
+        p = self.p
+        self.weights = list(self.model.parameters())
+        self.updated = self.weights
+        if self.low_weights:
+            self.updated = [w.detach().clone().requires_grad_() for w in self.weights]
+            self.model.to(torch.bfloat16)
+        matrices = [w for w in self.updated if w.dim() == 2]
+        vectors = [w for w in self.updated if w.dim() == 1]
+        self.optimizer = torch.optim.AdamW(
+            [{"params": matrices, "weight_decay": p["weight_decay"]},
+             {"params": vectors, "weight_decay": 0.0}],
+            lr=p["lr"], betas=(p["beta1"], p["beta2"]), eps=1e-8, fused=True)
+
+    def build_step(self):
+        mode = self.p["compile_mode"]
+        self.forward = self.model
+        self.graphs = False
+        if self.p["engine"] == "torch_compile":
+            self.graphs = self.cuda and mode != "default"
+            self.forward = torch.compile(
+                self.model, mode=None if mode == "default" else mode, dynamic=False)
+
+    # -- steps --
+
+    def autocast(self):
+        if self.autocast_type is None:
+            return contextlib.nullcontext()
+        return torch.autocast(self.device.type, self.autocast_type)
+
+    def clear_gradients(self):
+        if self.accumulate == 1:
+            self.model.zero_grad(set_to_none=True)
+            return
+        # A compiler's graph would write the next micro-step's over gradients of its own.
+        for w in self.weights:
+            if w.grad is None:
+                w.grad = torch.zeros_like(w)
+            else:
+                w.grad.zero_()
+
+    def take_gradients(self):
+        """Hand low gradients to the masters, in fp32."""
+        if self.low_weights:
+            for master, w in zip(self.updated, self.weights):
+                master.grad = w.grad.float()
+                if self.accumulate == 1:
+                    w.grad = None
+
+    def update(self, lr):
+        """Clip and step; the gradient's norm."""
+        self.take_gradients()
+        if self.scaler:
+            self.scaler.unscale_(self.optimizer)
+        clip = self.p["grad_clip"]
+        if clip > 0:
+            norm = clip_grad_norm_(self.updated, clip)
+        else:
+            norm = get_total_norm([w.grad for w in self.updated])
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
+        if self.scaler:
+            self.scaler.step(self.optimizer)
+            self.scaler.update()
+        else:
+            self.optimizer.step()
+        if self.low_weights:
+            with torch.no_grad():
+                torch._foreach_copy_(self.weights, self.updated)
+            for master in self.updated:
+                master.grad = None
+        return norm
+
+    def micro_step(self, data, first, staged, timeline):
+        if timeline:
+            timeline.mark("data_ms")
+        data.training_batch(first, staged)
+        inputs, targets = staged.to(self.device, non_blocking=True).unbind()
+        if timeline:
+            timeline.mark("forward_ms")
+        if self.graphs:
+            torch.compiler.cudagraph_mark_step_begin()
+        with self.autocast():
+            loss = self.forward(inputs, targets)
+        if timeline:
+            timeline.after_forward()
+            timeline.mark("backward_ms")
+        share = loss / self.accumulate
+        (self.scaler.scale(share) if self.scaler else share).backward()
+        if timeline:
+            timeline.after_backward()
+        return share.detach()
+
+    def step(self, data, number, lr, timeline=None):
+        """Queue step `number` (0 …); its Stats. At most two may be under way."""
+        self.clear_gradients()
+        total = torch.zeros((), device=self.device)
+        for micro in range(self.accumulate):
+            first = (number * self.accumulate + micro) * self.batch
+            total += self.micro_step(data, first, self.stage[number % 3, micro], timeline)
+        if timeline:
+            timeline.mark("optimizer_ms")
+        norm = self.update(lr)
+        scale = self.scaler.scale(self.one) if self.scaler else self.one
+        return Stats(torch.stack((total, norm.float(), scale)), self.cuda)
+
+    @torch.no_grad()
+    def evaluate(self, inputs_and_targets):
+        """Sums of losses and of right predictions of one batch. Synchronises."""
+        inputs, targets = inputs_and_targets.to(self.device).unbind()
+        self.model.eval()
+        with self.autocast():
+            sums = self.model.evaluate(inputs, targets)
+        self.model.train()
+        return sums.tolist()
+
+    # -- time --
+
+    def now(self):
+        """A moment on the device's timeline, for between_ms()."""
+        if not self.cuda:
+            return self.clock_ms()
+        event = torch.cuda.Event(enable_timing=True)
+        event.record()
+        return event
+
+    def between_ms(self, begin, end):
+        return begin.elapsed_time(end) if self.cuda else end - begin
+
+    def synchronize(self):
+        if self.cuda:
+            torch.cuda.synchronize()
+
+    # -- what it holds --
+
+    def held_bytes(self):
+        """Bytes by owner, gradients as large as backward leaves them."""
+        def size(tensors):
+            return sum(t.numel() * t.element_size() for t in tensors)
+
+        state = [t for s in self.optimizer.state.values() for t in s.values()
+                 if torch.is_tensor(t)]
+        masters = self.updated if self.low_weights else []
+        return {"params": size(self.weights), "grads": size(self.weights),
+                "optimizer": size(state) + size(masters)}
+
+    def parameters(self):
+        return sum(w.numel() for w in self.weights)
+
+
+def flops_per_token(p, vocab):
+    """worker/shape.c's: 6 × parameters in matrix products and 12 × attention."""
+    c, ff, layers, length = p["d_model"], p["d_ff"], p["layers"], p["seq_len"]
+    qkv = (p["heads"] + 2 * p["kv_heads"]) * (c // p["heads"]) * c
+    block = qkv + c * c + c * ff * (2 if p["arch"] == "gpt" else 3)
+    window = min(p["window"] or length, length)
+    keys = (window * (window + 1) / 2 + (length - window) * window) / length
+    return 6.0 * (layers * block + vocab * c) + 12.0 * layers * c * keys

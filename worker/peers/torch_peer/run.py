@@ -1,0 +1,145 @@
+"""From a spec to the end of its process: who is asked for, and how failures are told."""
+
+import os
+import platform
+import re
+import sys
+import traceback
+
+from . import attempt, identity
+from .attempt import Failure, unsupported
+
+DONE, FAILED, NO_DEVICE = 0, 1, 77
+LEAST = (2, 6)  # PyTorch: the first with get_total_norm()
+
+
+def import_torch():
+    """PyTorch, or the attempt is unsupported: in a process that says so, not in the
+    runner, which never waits for it."""
+    version = identity.torch_version()
+    if version is None:
+        raise unsupported(f"this Python ({sys.executable}, {platform.python_version()}) "
+                          "has no PyTorch: name one that has in LM_PYTHON")
+    numbers = re.match(r"(\d+)\.(\d+)", version)
+    if numbers and tuple(map(int, numbers.groups())) < LEAST:
+        raise unsupported(f"this is PyTorch {version}, and the peer needs "
+                          f"{LEAST[0]}.{LEAST[1]}")
+    # cuBLAS reads it once; without it nothing of it is deterministic.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    # As patient as the native worker's threads: long spinning starves shared cores.
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", "2000")
+    import torch
+    return torch
+
+
+def choose_device(torch, asked, index):
+    """`auto` takes a GPU where PyTorch sees one: the runner hides them where native
+    cells would run on the CPU."""
+    seen = torch.cuda.is_available() if asked != "cpu" else False
+    if asked == "cuda" and not seen:
+        raise unsupported("device cuda: PyTorch sees none")
+    return torch.device("cuda", index) if seen else torch.device("cpu")
+
+
+def device_name(torch, device):
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as file:
+        match = re.search(r"^model name\s*: (.*)", file.read(), re.MULTILINE)
+    return match.group(1) if match else platform.machine()
+
+
+def refuse(p):
+    """What this worker does not serve, whatever the device."""
+    if p["engine"] not in ("torch", "torch_compile"):
+        raise unsupported(f"engine {p['engine']}: this worker is PyTorch")
+    if p["task"] not in ("train", "noop"):
+        raise unsupported(f"task {p['task']}: this version knows train and noop")
+    if p["ranks"] > 1 or p["ddp"] != "none":
+        raise unsupported("the PyTorch worker trains on one rank only in this version")
+    if p["inject"] != "none":
+        raise unsupported(f"inject {p['inject']}: the PyTorch worker breaks nothing on "
+                          "purpose")
+    if p["batch"] == "max":
+        raise unsupported("batch max: this version cannot search for the largest batch")
+
+
+def resolve(p):
+    """The parameters with the sizes that 0 leaves open."""
+    p = dict(p)
+    p["kv_heads"] = p["kv_heads"] or p["heads"]
+    p["d_ff"] = p["d_ff"] or 4 * p["d_model"]
+    if p["global_batch"]:
+        p["batch"] = p["global_batch"] // p["accumulate"]
+    p["threads"] = p["threads"] or len(os.sched_getaffinity(0))
+    return p
+
+
+def run_cell(a, path):
+    """Hello, then the cell."""
+    hello = {"protocol": attempt.PROTOCOL, "build": identity.build(), "pid": os.getpid()}
+    try:
+        a.params = attempt.read_spec(path)
+        torch = import_torch()
+        device = choose_device(torch, a.params["device"], a.device_index)
+    except Failure:
+        a.send("hello", device="", **hello)
+        raise
+    a.send("hello", device=device_name(torch, device), **hello)
+    refuse(a.params)
+    if a.params["task"] == "noop":
+        a.phase("start")
+        a.phase("end")
+        a.send("result")
+        return
+    from . import train
+    train.Trainer(a, resolve(a.params), device).run()
+
+
+# -- failures ----------------------------------------------------------------------
+
+def causes(error):
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def sentence(error):
+    lines = str(error).strip().split("\n")
+    return f"{type(error).__name__}: {lines[0].rstrip('.')}"
+
+
+def told_by_torch(error):
+    """A Failure from what PyTorch, or Python, raised."""
+    from . import memory
+    for each in causes(error):
+        kind, text = type(each).__name__, str(each)
+        if kind == "OutOfMemoryError":
+            import torch
+            free = torch.cuda.mem_get_info()[0]
+            return Failure("oom_device", sentence(each), memory.asked(each), free)
+        if isinstance(each, MemoryError) or "can't allocate memory" in text:
+            match = re.search(r"tried to allocate (\d+) bytes", text)
+            return Failure("oom_host", sentence(each),
+                           int(match.group(1)) if match else None, memory.available())
+        refused = "does not have a deterministic implementation" in text
+        if refused or kind in ("InvalidCxxCompiler", "TritonMissing"):
+            return unsupported(sentence(each))
+    return Failure("failed", sentence(error))
+
+
+def run(a, path):
+    """The exit status of this process."""
+    try:
+        run_cell(a, path)
+        return DONE
+    except Failure as failure:
+        told = failure
+    except Exception as error:  # whatever it is, it ends the attempt and is told
+        traceback.print_exc()
+        told = told_by_torch(error)
+    a.report(told)
+    print(f"torch_worker.py: {told}", file=sys.stderr)
+    absent = told.status == "unsupported" and a.params.get("device") == "cuda"
+    return NO_DEVICE if absent else FAILED
