@@ -13,8 +13,9 @@
 
 static const char *const paths[] = {"matrix/lm_matrix.yaml",
         "matrix/optimizations.yaml", "matrix/smoke.yaml", "matrix/sweeps.yaml",
-        "matrix/faults.yaml", "matrix/shakespeare.yaml", "matrix/gpu_smoke.yaml"};
-enum { AUTOMATIC = 4, ALL = 7 };
+        "matrix/faults.yaml", "matrix/peers.yaml", "matrix/shakespeare.yaml",
+        "matrix/gpu_smoke.yaml"};
+enum { AUTOMATIC = 4, ALL = 8 };
 
 static struct document *documents[ALL];
 

@@ -259,11 +259,16 @@ class Engine:
         return sum(w.numel() for w in self.weights)
 
 
-def flops_per_token(p, vocab):
-    """worker/shape.c's: 6 × parameters in matrix products and 12 × attention."""
+def flops_per_token(p, vocab, recomputation):
+    """worker/shape.c's: 6 × parameters in matrix products and 12 × attention, and what
+    checkpointing computes again, but for a segment's last product."""
     c, ff, layers, length = p["d_model"], p["d_ff"], p["layers"], p["seq_len"]
     qkv = (p["heads"] + 2 * p["kv_heads"]) * (c // p["heads"]) * c
     block = qkv + c * c + c * ff * (2 if p["arch"] == "gpt" else 3)
     window = min(p["window"] or length, length)
     keys = (window * (window + 1) / 2 + (length - window) * window) / length
-    return 6.0 * (layers * block + vocab * c) + 12.0 * layers * c * keys
+    flops = 6.0 * (layers * block + vocab * c) + 12.0 * layers * c * keys
+    if recomputation and p["checkpoint"] == "block":
+        segments = -(-layers // p["checkpoint_every"])
+        flops += 2.0 * (layers * block - segments * c * ff) + 4.0 * layers * c * keys
+    return flops

@@ -232,7 +232,8 @@ class Trainer:
             "tokens_trained": self.steps * self.step_tokens,
             "params": self.engine.parameters(),
             "first_loss": self.first_loss, "final_loss": self.final_loss,
-            "flops_per_token": engine.flops_per_token(self.p, self.vocab),
+            "flops_per_token": engine.flops_per_token(self.p, self.vocab, False),
+            "hfu_flops_per_token": engine.flops_per_token(self.p, self.vocab, True),
             "loss_scale": self.last[2], "skipped_steps": self.skipped}
         for name, values in self.phases.items():
             fields[name] = quantile(values, 0.5)

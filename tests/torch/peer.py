@@ -1,0 +1,129 @@
+#!/usr/bin/env python3
+"""The PyTorch worker against the native one, through the runner.
+
+Each cell of a small matrix runs under both engines: the same data, by its digest, and
+from the same initial weights the same losses, validation included, within float's
+rounding. Then an interpreter without PyTorch: its cells are unsupported, with a
+sentence, and what the other one measured is stale.
+"""
+
+import glob
+import json
+import os
+import subprocess
+import sys
+import tempfile
+
+RUNNER = os.path.abspath(os.path.join(os.environ.get("LM_BUILD", "build"), "runner"))
+TOLERANCE = 2e-5
+MATRIX = """
+description: Do both engines train alike?
+baseline: gpt/engine=native
+defaults: {device: cpu, threads: 1, layers: 2, d_model: 48, heads: 6, seq_len: 24,
+  batch: 3, steps: 10, warmup_steps: 2, lr: 0.01, eval_batches: 4, start_s: 300,
+  data: "stories:50kB:7"}
+experiments:
+  - name: gpt
+    axes: {engine: [native, torch]}
+  - name: window
+    window: 7
+    eval_every: 4
+    lr_schedule: linear
+    axes: {engine: [native, torch]}
+  - name: llama
+    arch: llama
+    kv_heads: 2
+    kernel: flash
+    vocab: 300
+    accumulate: 2
+    checkpoint: block
+    checkpoint_every: 2
+    grad_clip: 0.1
+    axes: {engine: [native, torch]}
+  - name: recompute
+    engine: torch
+    recompute: act
+"""
+
+failed = 0
+
+
+def check(name, holds, why=""):
+    global failed
+    print(f"{'ok' if holds else 'not ok'} - {name}" + (f": {why}" if not holds else ""))
+    failed += not holds
+
+
+def runner(*arguments, python=sys.executable):
+    environment = dict(os.environ, LM_PYTHON=python)
+    environment.pop("LM_WORKER", None)
+    return subprocess.run([RUNNER, *arguments], env=environment, text=True,
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+
+
+def events(cell):
+    (folder,) = glob.glob(f"results/m/cells/{cell}-*")
+    latest = max(glob.glob(folder + "/attempt-*"))
+    with open(latest + "/rank0.jsonl", encoding="utf-8") as file:
+        return [json.loads(line) for line in file]
+
+
+def of(all_events, kind):
+    return [e for e in all_events if e["event"] == kind]
+
+
+def compare(cell):
+    native, torch = (events(f"{cell}_engine={engine}") for engine in ("native", "torch"))
+    facts = [of(each, "facts")[0] for each in (native, torch)]
+    for name in ("data_digest", "data", "train_tokens", "val_tokens", "vocab", "batch"):
+        check(f"{cell}: {name} is the same", facts[0][name] == facts[1][name],
+              f"{facts[0][name]} against {facts[1][name]}")
+    for kind, names in (("step", ("step", "loss", "lr", "grad_norm", "tokens")),
+                        ("eval", ("step", "loss", "ppl", "accuracy", "tokens"))):
+        pairs = list(zip(of(native, kind), of(torch, kind)))
+        count = len(of(native, kind)) == len(of(torch, kind)) == len(pairs) > 0
+        check(f"{cell}: as many events {kind}", count)
+        for name in names:
+            worst = max(abs(a[name] - b[name]) / max(1e-9, abs(a[name])) for a, b in pairs)
+            check(f"{cell}: {kind}s agree in {name}", worst <= TOLERANCE, f"by {worst:.2g}")
+    results = [of(each, "result")[0] for each in (native, torch)]
+    for name in ("params", "tokens_trained", "window_steps", "flops_per_token",
+                 "hfu_flops_per_token"):
+        check(f"{cell}: {name} is the same", results[0][name] == results[1][name])
+    # What only the native engine can know, as it plans its memory.
+    unknown = {"planned_bytes", "forward_bytes", "backward_bytes", "activations_bytes",
+               "scratch_bytes", "library_bytes"}
+    missing = set(results[0]) - set(results[1]) - unknown
+    check(f"{cell}: no metric is missing", not missing, str(missing))
+
+
+def main():
+    with tempfile.TemporaryDirectory() as folder:
+        os.chdir(folder)
+        with open("m.yaml", "w", encoding="utf-8") as file:
+            file.write(MATRIX)
+        done = runner("run", "m.yaml")
+        check("the matrix runs", done.returncode == 0, done.stdout)
+        for cell in ("gpt", "window", "llama"):
+            compare(cell)
+        check("what PyTorch lacks is unsupported",
+              of(events("recompute"), "error")[0]["kind"] == "unsupported")
+        check("there is a report", os.path.getsize("results/m/m_report.md") > 0)
+        fresh = runner("plan", "m.yaml").stdout
+        check("results are fresh", "stale" not in fresh, fresh)
+        with open("bare", "w", encoding="utf-8") as file:
+            file.write(f"#!/bin/sh\nexec '{sys.executable}' -S \"$@\"\n")
+        os.chmod("bare", 0o755)
+        bare = os.path.abspath("bare")
+        stale = runner("plan", "m.yaml", python=bare).stdout
+        check("results of another PyTorch are stale", stale.count("stale") == 4, stale)
+        done = runner("run", "m.yaml", "--only", "gpt", python=bare)
+        error = of(events("gpt_engine=torch"), "error")
+        check("without PyTorch a cell is unsupported",
+              done.returncode == 0 and error and "LM_PYTHON" in error[0]["text"],
+              done.stdout)
+    sys.exit(1 if failed else 0)
+
+
+if __name__ == "__main__":
+    main()
