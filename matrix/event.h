@@ -15,7 +15,8 @@
  *   facts     data, tokenizer, data_digest (SHA-256), data_bytes, train_tokens,
  *             val_tokens, test_tokens, tokenizer_vocab, vocab (the model's), threads,
  *             batch (per rank and micro-step, resolved): rank 0's enter the record's
- *             provenance under these names, whatever becomes of the attempt
+ *             provenance under these names, whatever becomes of the attempt; also
+ *             gemm_algorithms (digest of the table on a GPU); may come in parts
  *   progress  phase, done, of: a sign of life where no step ends, as in evaluation or,
  *             once a second while ops complete, within a long step;
  *             waiting: true, once, where this rank has waited a second for another

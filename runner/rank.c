@@ -197,8 +197,8 @@ static void take_line(struct rank *r, const char *line, size_t size, int64_t now
         break;
     case EVENT_OTHER:
         if (!strcmp(event_text(&e, "event", ""), "facts")) {
-            json_decref(r->facts);
-            r->facts = json_incref(e.body);
+            r->facts = r->facts ? r->facts : json_object();
+            json_object_update(r->facts, e.body);
         }
         break;
     }

@@ -162,6 +162,11 @@ static bool create_stream(struct trainer *t) {
     }
     telemetry_stream_made(&t->watch);
     t->options.stream = t->stream;
+    if (t->options.kernels->tuning_digest) {
+        char digest[17];
+        t->options.kernels->tuning_digest(t->stream, digest);
+        return attempt_send(t->attempt, "facts", "{s:s}", "gemm_algorithms", digest);
+    }
     return true;
 }
 

@@ -116,7 +116,8 @@ int main(int argc, char **argv) {
     struct cell cell;
     int steps = 0;
     if (argc < 2 || strchr(argv[1], '=')) {
-        fputs("usage: dump_gradients OUT.safetensors [table=cpu|reference] [steps=N] "
+        fputs("usage: dump_gradients OUT.safetensors [table=cpu|reference|cuda] "
+              "[steps=N] "
               "[key=value ...]\n",
                 stderr);
         return 2;
@@ -124,6 +125,10 @@ int main(int argc, char **argv) {
     for (int i = 2; i < argc; i++) {
         if (!strcmp(argv[i], "table=reference")) {
             kernels = kernels_reference();
+#ifdef LM_HAS_CUDA
+        } else if (!strcmp(argv[i], "table=cuda")) {
+            kernels = kernels_cuda();
+#endif
         } else if (!strncmp(argv[i], "steps=", 6)) {
             steps = (int)strtol(argv[i] + 6, NULL, 10);
             if (steps > 0) {

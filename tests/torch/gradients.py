@@ -130,11 +130,16 @@ def compare(path):
 def main():
     build = os.environ.get("LM_BUILD", "build")
     helper = os.path.join(build, "tests", "dump_gradients")
+    table = os.environ.get("LM_TABLE", "cpu")  # or cuda, where there is a GPU
+    # Our own flash kernel for GPUs is not there yet.
+    cases = {name: settings for name, settings in CASES.items()
+             if table != "cuda" or "kernel=flash" not in settings}
     failed = 0
     with tempfile.TemporaryDirectory() as folder:
-        for name, settings in CASES.items():
+        for name, settings in cases.items():
             path = os.path.join(folder, "step.safetensors")
-            subprocess.run([helper, path, f"steps={STEPS}", *COMMON, *settings], check=True)
+            subprocess.run([helper, path, f"table={table}", f"steps={STEPS}", *COMMON,
+                            *settings], check=True)
             wrong, worst = compare(path)
             os.remove(path)
             print(f"{'not ok' if wrong else 'ok'} - {name}: "
