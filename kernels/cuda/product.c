@@ -184,20 +184,24 @@ static cublasStatus_t set_bias(const struct product *p, const void *bias) {
             p->operation, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &bias, sizeof(bias));
 }
 
-bool product_allows(const struct product *p, cublasLtHandle_t handle,
-        const cublasLtMatmulAlgo_t *algorithm) {
-    cublasLtMatmulHeuristicResult_t result;
+// Whether the parts of a split sum are kept in fp32 and added in one order.
+static bool is_ordered(const cublasLtMatmulAlgo_t *algorithm) {
     uint32_t scheme = 0;
     size_t written = 0;
-    return !set_bias(p, (const void *)(uintptr_t)p->key.align_bias) &&
-           !cublasLtMatmulAlgoCheck(handle, p->operation, p->b, p->a, p->out, p->out,
-                   algorithm, &result) &&
-           result.workspaceSize <= (size_t)p->key.workspace &&
-           !cublasLtMatmulAlgoConfigGetAttribute(algorithm,
+    return !cublasLtMatmulAlgoConfigGetAttribute(algorithm,
                    CUBLASLT_ALGO_CONFIG_REDUCTION_SCHEME, &scheme, sizeof(scheme),
                    &written) &&
            (scheme == CUBLASLT_REDUCTION_SCHEME_NONE ||
                    scheme == CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE);
+}
+
+bool product_allows(const struct product *p, cublasLtHandle_t handle,
+        const cublasLtMatmulAlgo_t *algorithm) {
+    cublasLtMatmulHeuristicResult_t result;
+    return !set_bias(p, (const void *)(uintptr_t)p->key.align_bias) &&
+           !cublasLtMatmulAlgoCheck(handle, p->operation, p->b, p->a, p->out, p->out,
+                   algorithm, &result) &&
+           result.workspaceSize <= (size_t)p->key.workspace && is_ordered(algorithm);
 }
 
 static cublasStatus_t ask(const struct product *p, cublasLtHandle_t handle,
@@ -233,7 +237,7 @@ bool product_candidates(const struct product *p, cublasLtHandle_t handle,
         return false;
     }
     for (int i = 0; i < offered; i++) {
-        if (!found[i].state && product_allows(p, handle, &found[i].algo)) {
+        if (!found[i].state && is_ordered(&found[i].algo)) {
             out[(*count)++] = found[i].algo;
         }
     }

@@ -206,6 +206,10 @@ static bool qualify(struct bench *b, const cublasLtMatmulAlgo_t *offered, int co
         if (*kept_count >= FINALISTS && *kept_count * kept[0].ms > verify_ms) {
             break;
         }
+        // What the library offers but would refuse from the table is of no use.
+        if (!product_allows(b->product, b->handle, &offered[i])) {
+            continue;
+        }
         b->product->algorithm = offered[i];
         if (!verify(b, &good, err)) {
             return false;
