@@ -62,7 +62,7 @@ struct check_case {
      * in the last place of the output's type. */
     double absolute, relative;
     double flops, bytes;               /* of one call, for the floor */
-    const struct matmul_problem *tune; /* a product's, for --bench on a device */
+    const struct matmul_problem *tune; /* on a device: what to tune it as */
 };
 
 enum { TABLES_MAX = 4 }; /* the float reference and each build of the CPU's */
@@ -137,6 +137,7 @@ void check_elementwise(struct check *check, const char *op);
 void check_rows(struct check *check, const char *op);
 void check_matmul(struct check *check, const char *op);
 void check_optimizer(struct check *check, const char *op);
+void check_normal(struct check *check, const char *op);
 void check_attention(struct check *check, const char *op);
 
 #endif

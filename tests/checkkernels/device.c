@@ -274,26 +274,40 @@ static void check_outputs(struct check *check, const struct check_case *c, int r
     }
 }
 
+// Every run of the case, on the algorithms that the stream has by now.
+static bool check_runs(struct check *check, const struct check_case *c,
+        const struct tensor *inputs, const struct tensor *truth,
+        struct tensor (*got)[OPERANDS_MAX], struct kernel_error *err) {
+    struct device *d = check->device;
+    struct tensor t[OPERANDS_MAX];
+    struct case_call call = {c, d->table, t};
+    for (int run = 0; run < DEVICE_RUNS; run++) {
+        if (!place(d, c, inputs, device_poison[run], t, err) ||
+                !device_run(d, run == DEVICE_RUNS - 1, call_case, &call, err) ||
+                !collect(check, c, inputs, t, got[run > 0], err)) {
+            return false;
+        }
+        check_outputs(check, c, run, got[0], got[run > 0], truth);
+    }
+    return true;
+}
+
 void device_check(struct check *check, const struct check_case *c,
         const struct tensor *inputs, const struct tensor *truth) {
     struct device *d = check->device;
-    struct tensor t[OPERANDS_MAX], got[2][OPERANDS_MAX] = {0};
-    struct case_call call = {c, d->table, t};
+    struct tensor got[2][OPERANDS_MAX] = {0};
     struct kernel_error err = {0};
+    bool tuned = c->tune && d->table->matmul_tune && !check->quick;
     check->fast = d->table;
     for (int i = 0; i < c->count; i++) {
         for (int j = 0; j < 2 && c->operands[i].role != ROLE_SCRATCH; j++) {
             got[j][i] = check_tensor(&c->operands[i], c->operands[i].type, false);
         }
     }
-    for (int run = 0; run < DEVICE_RUNS; run++) {
-        if (!place(d, c, inputs, device_poison[run], t, &err) ||
-                !device_run(d, run == DEVICE_RUNS - 1, call_case, &call, &err) ||
-                !collect(check, c, inputs, t, got[run > 0], &err)) {
-            device_failed(check, c, &err);
-            break;
-        }
-        check_outputs(check, c, run, got[0], got[run > 0], truth);
+    if (!check_runs(check, c, inputs, truth, got, &err) ||
+            (tuned && (!d->table->matmul_tune(d->stream, c->tune, &err) ||
+                              !check_runs(check, c, inputs, truth, got, &err)))) {
+        device_failed(check, c, &err);
     }
     for (int i = 0; i < c->count; i++) {
         for (int j = 0; j < 2 && got[j][i].data; j++) {

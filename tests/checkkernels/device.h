@@ -71,7 +71,7 @@ void device_norm(struct check *check, const struct check_case *c, const char *na
         const struct tensor *got, const struct tensor *want);
 
 /* One case: near the truth; the same bits when run again, on other garbage, and from a
- * graph; inputs and red zones as they were. */
+ * graph; inputs and red zones as they were. A product with `tune`, again once tuned. */
 void device_check(struct check *check, const struct check_case *c,
         const struct tensor *inputs, const struct tensor *truth);
 

@@ -46,6 +46,7 @@ static void run_ops(struct check *check, const char *op) {
         check_elementwise(check, op);
         check_rows(check, op);
         check_optimizer(check, op);
+        check_normal(check, op);
     }
     check_matmul(check, op);
     check_attention(check, op);
