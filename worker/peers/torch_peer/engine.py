@@ -35,7 +35,7 @@ class Stats:
         self.values = values
         self.end = None
         if cuda:
-            self.values = torch.empty_like(values, device="cpu", pin_memory=True)
+            self.values = torch.empty(values.shape, pin_memory=True)
             self.values.copy_(values, non_blocking=True)
             self.end = torch.cuda.Event(enable_timing=True)
             self.end.record()
@@ -196,7 +196,7 @@ class Engine:
         if timeline:
             timeline.after_forward()
             timeline.mark("backward_ms")
-        share = loss / self.accumulate
+        share = loss if self.accumulate == 1 else loss / self.accumulate
         (self.scaler.scale(share) if self.scaler else share).backward()
         if timeline:
             timeline.after_backward()

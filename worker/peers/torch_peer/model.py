@@ -135,10 +135,14 @@ class Model(nn.Module):
         return F.cross_entropy(logits.flatten(0, 1), targets.flatten())
 
     def evaluate(self, tokens, targets):
-        """Sums over the real targets: of losses, and of right predictions."""
-        logits, targets = self.logits(tokens).float().flatten(0, 1), targets.flatten()
-        loss = F.cross_entropy(logits, targets, ignore_index=-1, reduction="sum")
-        return torch.stack((loss, (logits.argmax(-1) == targets).sum().float()))
+        """Sums over the real targets: of losses, and of right predictions. Row by row:
+        evaluation should need no more memory than training."""
+        sums = torch.zeros(2, device=tokens.device)
+        for logits, wanted in zip(self.logits(tokens), targets):
+            logits = logits.float()
+            sums[0] += F.cross_entropy(logits, wanted, ignore_index=-1, reduction="sum")
+            sums[1] += (logits.argmax(-1) == wanted).sum()
+        return sums
 
 
 # -- initial values ----------------------------------------------------------------

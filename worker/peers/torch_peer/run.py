@@ -130,7 +130,7 @@ def told_by_torch(error):
 
 
 def run(a, path):
-    """The exit status of this process."""
+    """The exit status of this process, which on a failure ends here."""
     try:
         run_cell(a, path)
         return DONE
@@ -140,6 +140,7 @@ def run(a, path):
         traceback.print_exc()
         told = told_by_torch(error)
     a.report(told)
-    print(f"torch_worker.py: {told}", file=sys.stderr)
+    print(f"torch_worker.py: {told}", file=sys.stderr, flush=True)
     absent = told.status == "unsupported" and a.params.get("device") == "cuda"
-    return NO_DEVICE if absent else FAILED
+    # Nothing is undone: with a broken device below it, PyTorch may end in an abort.
+    os._exit(NO_DEVICE if absent else FAILED)
