@@ -81,6 +81,8 @@ struct check {
     bool quick;            /* the first of every few cases of an op and type */
     const char *quick_op;  /* of the case before, and how many it has had */
     int quick_count;
+    const char *failing; /* op of the failure before, and how many it has had */
+    int failing_count;
     bool lost; /* the device has faulted: nothing more can run there */
     double peak_flops, peak_bytes; /* a second, measured by check_roofs() */
     int cases, failures, skipped;

@@ -136,7 +136,8 @@ bool timer_tensor(struct device *d, struct stream *stream, const struct operand 
     int64_t count = tensor_count(&like);
     few.size[0] = count < PATTERN ? count : PATTERN;
     few.size[1] = 0;
-    if (!device_tensor(d, &like, o->role == ROLE_SCRATCH, 0, out, err)) {
+    // Aligned as a model's tensors are.
+    if (!device_tensor(d, &like, true, 0, out, err)) {
         return false;
     }
     if (o->role == ROLE_OUT || o->role == ROLE_SCRATCH) {
@@ -199,7 +200,7 @@ static bool place_operand(struct device *d, const struct operand *o, uint64_t se
     if (!first) {
         return timer_tensor(d, d->stream, o, seed, out, err);
     }
-    return device_tensor(d, first, false, 0, out, err) &&
+    return device_tensor(d, first, true, 0, out, err) &&
            d->table->copy(d->stream, COPY_ON_DEVICE, out->data, first->data,
                    tensor_bytes(out), err);
 }
