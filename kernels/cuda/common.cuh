@@ -53,8 +53,9 @@ template <class T> __device__ __forceinline__ pack<T> load_pack_once(const T *fr
     *reinterpret_cast<int4 *>(&p) = __ldcs(reinterpret_cast<const int4 *>(from));
     return p;
 }
+/* By its intrinsic: the compiler may break a plain assignment up. */
 template <class T> __device__ __forceinline__ void store_pack(T *to, const pack<T> &p) {
-    *reinterpret_cast<int4 *>(to) = *reinterpret_cast<const int4 *>(&p);
+    __stwb(reinterpret_cast<int4 *>(to), *reinterpret_cast<const int4 *>(&p));
 }
 
 #define WARP 32

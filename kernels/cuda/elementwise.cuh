@@ -40,8 +40,9 @@ template <class T, int N> struct alignas(N * sizeof(T)) span {
         *reinterpret_cast<word *>(&s) = __ldcs(reinterpret_cast<const word *>(from));
         return s;
     }
+    /* By its intrinsic: the compiler may break a plain assignment up. */
     __device__ __forceinline__ void store(T *to) const {
-        *reinterpret_cast<word *>(to) = *reinterpret_cast<const word *>(this);
+        __stwb(reinterpret_cast<word *>(to), *reinterpret_cast<const word *>(this));
     }
     __device__ __forceinline__ void store_once(T *to) const {
         __stcs(reinterpret_cast<word *>(to), *reinterpret_cast<const word *>(this));

@@ -31,7 +31,9 @@ __device__ __forceinline__ void store_lanes(T *to, const lanes<T, W> &x) {
     } else {
 #pragma unroll
         for (int i = 0; i < (int)(W * sizeof(T) / 16); i++) {
-            reinterpret_cast<int4 *>(to)[i] = reinterpret_cast<const int4 *>(&x)[i];
+            // By its intrinsic: the compiler may break a plain assignment up.
+            __stwb(reinterpret_cast<int4 *>(to) + i,
+                    reinterpret_cast<const int4 *>(&x)[i]);
         }
     }
 }
