@@ -107,6 +107,25 @@ run m.yaml --only good/batch=2
 expect "so does a selection" 2 "nothing to run: 'good/batch=2' is excluded because two are too many"
 run try mine env='{"MISBEHAVE":"ok"}' --repeats 2 --out twice
 expect "try repeats" 0 '2 attempts, 2 ok'
+
+# A peer engine's interpreter without what it stands on: found out by the cell alone.
+if command -v python3 >/dev/null; then
+    printf '#!/bin/sh\nexec python3 -S "$@"\n' >bare
+    chmod +x bare
+    peer() {
+        (unset LM_WORKER && export LM_PYTHON=$folder/bare && "$runner" "$@" >out 2>err)
+    }
+    status=0
+    peer try peer engine=torch device=cpu || status=$?
+    expect "without PyTorch its cells are unsupported" 0 'unsupported.*has no PyTorch.*LM_PYTHON'
+    grep -q '"worker_build": "sha256:.* torch-none"' \
+        results/try_peer/cells/*/attempt-1/record.json ||
+        not_ok "the record says what the peer stands on"
+    matrix p <<<'experiments: [{name: p, engine: torch, device: cpu}]'
+    status=0
+    peer plan p.yaml --memory || status=$?
+    expect "it has no plan to be asked for" 0 'PyTorch allocates as it goes'
+fi
 run paln
 expect "a slip in a command is guessed" 2 "'paln', did you mean 'plan'"
 run try
