@@ -11,7 +11,7 @@ import time
 
 import torch
 
-from . import attention, data, engine, memory
+from . import attention, data, engine, memory, telemetry
 from .attempt import Failure
 
 DIVERGED = 1.2  # a final loss above so many times the first is no result
@@ -70,6 +70,7 @@ class Trainer:
         self.evaluation = None
         self.phases = {name: [] for name in engine.PHASES}
         self.marks = None
+        self.watch = telemetry.Watch(device)
 
     # -- start --
 
@@ -147,10 +148,14 @@ class Trainer:
 
     def run_steps(self, first, last, each_ms):
         """As run_stretch(), with the evaluations between, whose time does not count."""
-        every, total = self.p["eval_every"], 0.0
+        every, total, timed = self.p["eval_every"], 0.0, first >= self.warmup
         while first < last:
             stop = min(last, first + every - first % every) if every else last
+            if timed:
+                self.watch.resume()
             total += self.run_stretch(first, stop, each_ms)
+            if timed:
+                self.watch.pause()
             if every and stop % every == 0 and stop < self.steps:
                 self.evaluate()
             first = stop
@@ -237,6 +242,7 @@ class Trainer:
             "loss_scale": self.last[2], "skipped_steps": self.skipped}
         for name, values in self.phases.items():
             fields[name] = quantile(values, 0.5)
+        fields.update(self.watch.fields(tokens, window_ms))
         fields.update(memory_fields)
         fields.update(self.evaluation or {})
         self.a.send("result", **fields)
@@ -256,7 +262,8 @@ class Trainer:
         a.phase("measure")
         window_ms = self.run_steps(self.warmup, self.steps, self.step_ms)
         self.check_outcome()
-        peak, witness = memory.peak(self.device), memory.witness(self.device)
+        peak = memory.peak(self.device)
+        witness = self.watch.own_bytes() or memory.witness(self.device)
         a.phase("eval")
         self.evaluation = self.evaluate()
         a.phase("instrument")
