@@ -78,15 +78,15 @@ def resolve(p):
 
 def run_cell(a, path):
     """Hello, then the cell."""
-    hello = {"protocol": attempt.PROTOCOL, "build": identity.build(), "pid": os.getpid()}
+    name = ""
     try:
         a.params = attempt.read_spec(path)
         torch = import_torch()
         device = choose_device(torch, a.params["device"], a.device_index)
-    except Failure:
-        a.send("hello", device="", **hello)
-        raise
-    a.send("hello", device=device_name(torch, device), **hello)
+        name = device_name(torch, device)
+    finally:  # whatever went wrong is told after it
+        a.send("hello", protocol=attempt.PROTOCOL, build=identity.build(), device=name,
+               pid=os.getpid())
     refuse(a.params)
     if a.params["task"] == "noop":
         a.phase("start")
