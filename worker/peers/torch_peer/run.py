@@ -6,7 +6,7 @@ import re
 import sys
 import traceback
 
-from . import attempt, identity
+from . import attempt, host, identity
 from .attempt import Failure, unsupported
 
 DONE, FAILED, NO_DEVICE = 0, 1, 77
@@ -112,17 +112,16 @@ def sentence(error):
 
 def told_by_torch(error):
     """A Failure from what PyTorch, or Python, raised."""
-    from . import memory
     for each in causes(error):
         kind, text = type(each).__name__, str(each)
         if kind == "OutOfMemoryError":
             import torch
             free = torch.cuda.mem_get_info()[0]
-            return Failure("oom_device", sentence(each), memory.asked(each), free)
+            return Failure("oom_device", sentence(each), host.asked(each), free)
         if isinstance(each, MemoryError) or "can't allocate memory" in text:
             match = re.search(r"tried to allocate (\d+) bytes", text)
             return Failure("oom_host", sentence(each),
-                           int(match.group(1)) if match else None, memory.available())
+                           int(match.group(1)) if match else None, host.available())
         refused = "does not have a deterministic implementation" in text
         if refused or kind in ("InvalidCxxCompiler", "TritonMissing"):
             return unsupported(sentence(each))

@@ -1,0 +1,25 @@
+"""What the kernel says about memory, and refusals in words. Nothing here needs
+PyTorch: it may be what does not load."""
+
+import re
+
+UNITS = {"bytes": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
+
+
+def status(name):
+    """A size of /proc/self/status, in bytes; None where it does not say."""
+    with open("/proc/self/status", encoding="ascii", errors="replace") as file:
+        match = re.search(rf"^{name}:\s+(\d+) kB", file.read(), re.MULTILINE)
+    return int(match.group(1)) * 1024 if match else None
+
+
+def available():
+    with open("/proc/meminfo", encoding="ascii", errors="replace") as file:
+        match = re.search(r"^MemAvailable:\s+(\d+) kB", file.read(), re.MULTILINE)
+    return int(match.group(1)) * 1024 if match else None
+
+
+def asked(error):
+    """Bytes that a refused allocation asked for, by its sentence."""
+    match = re.search(r"[Tt]ried to allocate ([\d.]+) (bytes|KiB|MiB|GiB)", str(error))
+    return int(float(match.group(1)) * UNITS[match.group(2)]) if match else None
