@@ -2,6 +2,7 @@
 PyTorch: it may be what does not load."""
 
 import re
+import resource
 
 UNITS = {"bytes": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
 
@@ -14,9 +15,14 @@ def status(name):
 
 
 def available():
+    """Bytes that this process may still take: what the machine has, or its limit."""
     with open("/proc/meminfo", encoding="ascii", errors="replace") as file:
         match = re.search(r"^MemAvailable:\s+(\d+) kB", file.read(), re.MULTILINE)
-    return int(match.group(1)) * 1024 if match else None
+    left = [int(match.group(1)) * 1024] if match else []
+    limit, used = resource.getrlimit(resource.RLIMIT_DATA)[0], status("VmData")
+    if limit != resource.RLIM_INFINITY and used is not None:
+        left.append(max(0, limit - used))
+    return min(left, default=None)
 
 
 def asked(error):
