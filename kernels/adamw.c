@@ -5,8 +5,9 @@
 
 bool REF(adamw)(struct stream *stream, struct tensor *weights, struct tensor *master,
         struct tensor *first_moment, struct tensor *second_moment,
-        const struct tensor *grads, const struct tensor *control,
-        const struct adamw_options *options, struct kernel_error *err) {
+        const struct tensor *grads, const struct tensor *decayed,
+        const struct tensor *control, const struct adamw_options *options,
+        struct kernel_error *err) {
     (void)stream;
     (void)err;
     if (load(control, CONTROL_OVERFLOW) != 0) {
@@ -15,6 +16,7 @@ bool REF(adamw)(struct stream *stream, struct tensor *weights, struct tensor *ma
     double b1 = options->beta1, b2 = options->beta2;
     double lr = load(control, CONTROL_LR), updates = load(control, CONTROL_UPDATES);
     double correct1 = 1 - pow(b1, updates), correct2 = 1 - pow(b2, updates);
+    const uint8_t *map = tensor_given(decayed) ? decayed->data : NULL;
     int64_t count = tensor_count(master);
     assert(tensor_count(weights) == count && tensor_count(grads) == count);
     for (int64_t i = 0; i < count; i++) {
@@ -22,10 +24,12 @@ bool REF(adamw)(struct stream *stream, struct tensor *weights, struct tensor *ma
         double m = b1 * load(first_moment, i) + (1 - b1) * g;
         double v = b2 * load(second_moment, i) + (1 - b2) * g * g;
         double w = load(master, i);
+        bool decays = !map || map[i / ADAMW_BLOCK];
+        double decay = decays ? options->weight_decay : 0;
         double step = m / correct1 / (sqrt(v / correct2) + options->epsilon);
         store(first_moment, i, m);
         store(second_moment, i, v);
-        store(master, i, w - lr * (step + options->weight_decay * w));
+        store(master, i, w - lr * (step + decay * w));
         if (weights->data != master->data) {
             store(weights, i, load(master, i));
         }

@@ -355,14 +355,18 @@ struct kernels {
             const struct clip_options *options, struct kernel_error *);
     /* One AdamW step (decoupled decay, Loshchilov & Hutter) at control's lr, factor and
      * update count; nothing where CONTROL_OVERFLOW. `weights` is the model's copy: the
-     * rounded master, or the master itself (same data pointer). */
+     * rounded master, or the master itself (same data pointer). Weight decay applies
+     * to blocks of ADAMW_BLOCK elements whose `decayed` is 1; absent: to all. */
     bool (*adamw)(struct stream *, struct tensor *weights, struct tensor *master,
             struct tensor *first_moment, struct tensor *second_moment,
-            const struct tensor *grads, const struct tensor *control,
-            const struct adamw_options *options, struct kernel_error *);
+            const struct tensor *grads,
+            const struct tensor *decayed /* U8 [⌈count/ADAMW_BLOCK⌉] or absent */,
+            const struct tensor *control, const struct adamw_options *options,
+            struct kernel_error *);
 };
 
 #define NORM_CHUNK 65536
+#define ADAMW_BLOCK 128
 #define LOSS_SCALE_MIN 1.0
 #define LOSS_SCALE_MAX 16777216.0 /* 2^24 */
 

@@ -90,7 +90,7 @@ static void build(struct built *b, const char *words, int world) {
     program_init(&b->program);
     model_declare_training(&b->shape, &b->parameters, &b->program);
     ddp_declare(&b->program, &b->parameters, &b->cell.params, world);
-    optimizer_declare(&b->program, &b->parameters, &b->cell.params);
+    optimizer_declare(&b->program, &b->parameters);
     assert_true(program_check(&b->program, &err));
 }
 

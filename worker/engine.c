@@ -1,5 +1,6 @@
 #include "worker/engine_state.h"
 
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -96,6 +97,23 @@ static bool fill_parameters(struct engine *e, struct text *err) {
     return good;
 }
 
+/* A parameter starts on a block of AdamW's, so every block decays whole or not. */
+static bool fill_decayed(struct engine *e, struct kernel_error *why) {
+    static_assert(PARAMETER_ALIGN % ADAMW_BLOCK == 0, "blocks are of one parameter");
+    struct tensor map = *engine_tensor(&e->training, e->training.decayed);
+    bool good = engine_fill(e, map, 0, why);
+    for (int i = 0; good && i < e->parameters.count; i++) {
+        const struct parameter *p = &e->parameters.items[i];
+        if (p->decay) {
+            struct tensor part = map;
+            part.data = (char *)map.data + p->offset / ADAMW_BLOCK;
+            part.size[0] = (p->count + ADAMW_BLOCK - 1) / ADAMW_BLOCK;
+            good = engine_fill(e, part, 1, why);
+        }
+    }
+    return good;
+}
+
 static bool fill_control(struct engine *e, struct text *err) {
     struct device_access access = engine_access(e);
     bool scaled = params_integer(&e->params, PARAM_PRECISION) == PRECISION_FP16 &&
@@ -111,7 +129,7 @@ static bool fill_control(struct engine *e, struct text *err) {
 }
 
 static bool fill_all(struct engine *e, struct kernel_error *why, struct text *err) {
-    if (!fill_state(e, why)) {
+    if (!fill_state(e, why) || !fill_decayed(e, why)) {
         return text_fail(err, "cannot fill memory: %s", why->sentence);
     }
     return fill_control(e, err) && fill_parameters(e, err);

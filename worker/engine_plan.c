@@ -58,7 +58,7 @@ bool engine_build(struct engine *e, const struct engine_options *options,
     program_init(&e->training);
     model_declare_training(&e->shape, &e->parameters, &e->training);
     ddp_declare(&e->training, &e->parameters, &e->params, options->world);
-    optimizer_declare(&e->training, &e->parameters, &e->params);
+    optimizer_declare(&e->training, &e->parameters);
     program_init(&e->evaluation);
     model_declare_evaluation(&e->shape, &e->parameters, &e->evaluation);
     plan_programs(e);

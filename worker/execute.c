@@ -91,11 +91,8 @@ static bool call(const struct call *c, struct kernel_error *why, struct text *er
         return k->norm_partials(s, t[0], t[1], why);
     case OP_CLIP:
         return k->clip(s, t[0], t[1], &x->clip, why);
-    case OP_ADAMW: {
-        struct adamw_options options = x->adamw;
-        options.weight_decay = op->weight_decay;
-        return k->adamw(s, t[0], t[1], t[2], t[3], t[4], t[5], &options, why);
-    }
+    case OP_ADAMW:
+        return k->adamw(s, t[0], t[1], t[2], t[3], t[4], t[5], t[6], &x->adamw, why);
     default:
         return call_transformer(c, why);
     }

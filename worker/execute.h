@@ -19,8 +19,8 @@ struct executor {
     struct stream *stream;
     struct comm *comm; /* NULL for one rank */
     struct clip_options clip;
-    struct adamw_options adamw; /* but for the decay, which an op states */
-    void (*alive)(void *user);  /* after every op; NULL: nobody wants to know */
+    struct adamw_options adamw;
+    void (*alive)(void *user); /* after every op; NULL: nobody wants to know */
     void *user;
 };
 

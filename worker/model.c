@@ -418,7 +418,8 @@ static int arena(const struct builder *b, enum memory_owner owner, const char *n
     return id;
 }
 
-/* Batches of all micro-steps lie behind the two control blocks, training's first. */
+/* Batches of all micro-steps lie behind the two control blocks, training's first;
+ * behind them, which parameters decay. */
 static void declare_staging(const struct builder *b, bool training) {
     const struct shape *m = b->m;
     struct program *p = b->p;
@@ -431,6 +432,13 @@ static void declare_staging(const struct builder *b, bool training) {
             2 * MEMORY_ALIGN + (int64_t)tensor_bytes(&all));
     p->tokens = program_view(
             p, tokens, 0, program_shape(DTYPE_I32, m->batch, m->seq_len, 0, 0));
+    int64_t blocks = (b->parameters->elements + ADAMW_BLOCK - 1) / ADAMW_BLOCK;
+    int64_t behind = 2 * MEMORY_ALIGN + 2 * (int64_t)tensor_bytes(&all);
+    p->decayed = !training ? ABSENT
+                           : program_fixed(p, OWNER_LIBRARY, "decayed",
+                                     program_shape(DTYPE_U8, blocks, 0, 0, 0),
+                                     (behind + MEMORY_ALIGN - 1) / MEMORY_ALIGN *
+                                             MEMORY_ALIGN);
     p->targets =
             program_view(p, targets, 0, program_shape(DTYPE_I32, m->rows, 0, 0, 0));
 }

@@ -31,26 +31,11 @@ struct clip_options optimizer_clip(const struct params *params) {
 struct adamw_options optimizer_adamw(const struct params *params) {
     return (struct adamw_options){.beta1 = (float)params_real(params, PARAM_BETA1),
             .beta2 = (float)params_real(params, PARAM_BETA2),
-            .epsilon = OPTIMIZER_EPSILON};
+            .epsilon = OPTIMIZER_EPSILON,
+            .weight_decay = (float)params_real(params, PARAM_WEIGHT_DECAY)};
 }
 
-/* Elements [from, to) of an arena. */
-static int slice(struct program *p, int arena, int64_t from, int64_t to) {
-    enum dtype type = p->tensors[arena].tensor.type;
-    return program_view(p, arena, from * (int64_t)dtype_size(type),
-            program_shape(type, to - from, 0, 0, 0));
-}
-
-static void declare_adamw(struct program *p, int64_t from, int64_t to, float decay) {
-    struct operands operands = {{slice(p, p->weights, from, to),
-            slice(p, p->master, from, to), slice(p, p->first_moment, from, to),
-            slice(p, p->second_moment, from, to), slice(p, p->grads, from, to),
-            p->control}};
-    program_add(p, OP_ADAMW, operands)->weight_decay = decay;
-}
-
-void optimizer_declare(struct program *p, const struct parameters *parameters,
-        const struct params *params) {
+void optimizer_declare(struct program *p, const struct parameters *parameters) {
     p->phase = PHASE_OPTIMIZER;
     enum dtype type = p->tensors[p->control].tensor.type;
     int64_t chunks = (parameters->elements + NORM_CHUNK - 1) / NORM_CHUNK;
@@ -58,14 +43,7 @@ void optimizer_declare(struct program *p, const struct parameters *parameters,
             p, OWNER_SCRATCH, "norm_partials", program_shape(type, chunks, 0, 0, 0));
     program_add(p, OP_NORM_PARTIALS, (struct operands){{partials, p->grads}});
     program_add(p, OP_CLIP, (struct operands){{p->control, partials}});
-    float decay = (float)params_real(params, PARAM_WEIGHT_DECAY);
-    for (int i = 0; i < parameters->count;) {
-        const struct parameter *first = &parameters->items[i];
-        while (i < parameters->count && parameters->items[i].decay == first->decay) {
-            i++;
-        }
-        int64_t to = i < parameters->count ? parameters->items[i].offset
-                                           : parameters->elements;
-        declare_adamw(p, first->offset, to, first->decay ? decay : 0);
-    }
+    program_add(p, OP_ADAMW,
+            (struct operands){{p->weights, p->master, p->first_moment, p->second_moment,
+                    p->grads, p->decayed, p->control}});
 }

@@ -23,15 +23,10 @@
  */
 double optimizer_lr(const struct params *params, int64_t step, int64_t steps);
 
-/*
- * Append the update. Neighbouring parameters that agree on weight decay share one AdamW
- * call; gaps between parameters hold zeros and stay so.
- */
-void optimizer_declare(struct program *p, const struct parameters *parameters,
-        const struct params *params);
+/* Append the update; gaps between parameters hold zeros and stay so. */
+void optimizer_declare(struct program *p, const struct parameters *parameters);
 
 struct clip_options optimizer_clip(const struct params *params);
-/* Without weight decay, which each op states. */
 struct adamw_options optimizer_adamw(const struct params *params);
 
 #endif

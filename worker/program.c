@@ -31,7 +31,7 @@ static const struct {
         [OP_COMM_WAIT] = {"comm_wait", "m"},
         [OP_NORM_PARTIALS] = {"norm_partials", "wr"},
         [OP_CLIP] = {"clip", "mr"},
-        [OP_ADAMW] = {"adamw", "wmmmrr"},
+        [OP_ADAMW] = {"adamw", "wmmmrrr"},
 };
 
 const char *op_name(enum op_kind kind) {

@@ -71,7 +71,6 @@ struct op {
     enum op_accumulate accumulate_dx; /* of the norms' input gradient */
     bool gradient;                    /* OP_CLASSIFIER */
     float factor;                     /* OP_CLASSIFIER, OP_LOSS_SUM */
-    float weight_decay;               /* OP_ADAMW */
     int64_t from, to;                 /* OP_ALL_REDUCE: elements of the arena */
 };
 
@@ -98,6 +97,7 @@ struct program {
     int tokens, targets; /* I32 [B, T] and [B·T] of the current micro-step */
     int weights, grads;  /* whole arenas, [parameters.elements] */
     int master, first_moment, second_moment;
+    int decayed;        /* U8, by ADAMW_BLOCK elements: weight decay applies */
     int *weight, *grad; /* by parameter: views of `weights` and `grads` */
 };
 

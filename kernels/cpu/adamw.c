@@ -4,8 +4,9 @@
 
 bool CPU(adamw)(struct stream *stream, struct tensor *weights, struct tensor *master,
         struct tensor *first_moment, struct tensor *second_moment,
-        const struct tensor *grads, const struct tensor *control,
-        const struct adamw_options *options, struct kernel_error *err) {
+        const struct tensor *grads, const struct tensor *decayed,
+        const struct tensor *control, const struct adamw_options *options,
+        struct kernel_error *err) {
     (void)err;
     const float *told = control->data;
     if (told[CONTROL_OVERFLOW] != 0) {
@@ -16,7 +17,8 @@ bool CPU(adamw)(struct stream *stream, struct tensor *weights, struct tensor *ma
     float rest1 = (float)(1 - (double)b1), rest2 = (float)(1 - (double)b2);
     float rate = (float)(told[CONTROL_LR] / (1 - pow(b1, updates)));
     float spread = (float)(1 / sqrt(1 - pow(b2, updates)));
-    float keep = (float)(1 - (double)told[CONTROL_LR] * options->weight_decay);
+    float shrink = (float)(1 - (double)told[CONTROL_LR] * options->weight_decay);
+    const uint8_t *map = tensor_given(decayed) ? decayed->data : NULL;
     float epsilon = options->epsilon, *all = master->data;
     int64_t count = tensor_count(master);
     assert(tensor_count(weights) == count && tensor_count(grads) == count);
@@ -28,12 +30,16 @@ bool CPU(adamw)(struct stream *stream, struct tensor *weights, struct tensor *ma
         const float *grad = read_floats(room, grads, at, n);
         float *m = (float *)first_moment->data + at, *w = all + at;
         float *v = (float *)second_moment->data + at;
+        for (int64_t from = 0; from < n; from += ADAMW_BLOCK) {
+            int64_t to = min_of(from + ADAMW_BLOCK, n);
+            float keep = !map || map[(at + from) / ADAMW_BLOCK] ? shrink : 1;
 #pragma omp simd
-        for (int64_t i = 0; i < n; i++) {
-            float g = grad[i] * factor;
-            m[i] = b1 * m[i] + rest1 * g;
-            v[i] = b2 * v[i] + rest2 * g * g;
-            w[i] = keep * w[i] - rate * m[i] / (sqrtf(v[i]) * spread + epsilon);
+            for (int64_t i = from; i < to; i++) {
+                float g = grad[i] * factor;
+                m[i] = b1 * m[i] + rest1 * g;
+                v[i] = b2 * v[i] + rest2 * g * g;
+                w[i] = keep * w[i] - rate * m[i] / (sqrtf(v[i]) * spread + epsilon);
+            }
         }
         if (weights->data != master->data) {
             store_floats(weights, at, w, n);

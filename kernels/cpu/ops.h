@@ -73,7 +73,8 @@ bool CPU(norm_partials)(struct stream *, struct tensor *partials,
         const struct tensor *grads, struct kernel_error *);
 bool CPU(adamw)(struct stream *, struct tensor *weights, struct tensor *master,
         struct tensor *first_moment, struct tensor *second_moment,
-        const struct tensor *grads, const struct tensor *control,
-        const struct adamw_options *options, struct kernel_error *);
+        const struct tensor *grads, const struct tensor *decayed,
+        const struct tensor *control, const struct adamw_options *options,
+        struct kernel_error *);
 
 #endif

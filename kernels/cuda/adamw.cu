@@ -39,7 +39,8 @@ __device__ __forceinline__ void update(
 template <class W, class G>
 __global__ static void __launch_bounds__(ELEMENTWISE_THREADS)
         adamw(W *weights, float *master, float *first, float *second, const G *grads,
-                const float *control, struct constants constants, int64_t count) {
+                const uint8_t *decayed, const float *control,
+                struct constants constants, int64_t count) {
     constexpr int N = span_of<float>();
     typedef span<float, N> part;
     if (control[CONTROL_OVERFLOW] != 0.f) {
@@ -51,6 +52,10 @@ __global__ static void __launch_bounds__(ELEMENTWISE_THREADS)
         part m = part::load_once(first + at), v = part::load_once(second + at);
         part w = part::load_once(master + at);
         struct moves moves = moves_of(constants, control);
+        // A thread's elements lie in one block: N divides ADAMW_BLOCK.
+        if (decayed && !decayed[at / ADAMW_BLOCK]) {
+            moves.keep = 1.f;
+        }
         span<W, N> rounded;
 #pragma unroll
         for (int i = 0; i < N; i++) {
@@ -67,6 +72,9 @@ __global__ static void __launch_bounds__(ELEMENTWISE_THREADS)
     }
     for (; at < count; at++) {
         struct moves moves = moves_of(constants, control);
+        if (decayed && !decayed[at / ADAMW_BLOCK]) {
+            moves.keep = 1.f;
+        }
         update(&master[at], &first[at], &second[at], to_float(grads[at]), moves);
         if (weights) {
             weights[at] = from_float<W>(master[at]);
@@ -77,8 +85,8 @@ __global__ static void __launch_bounds__(ELEMENTWISE_THREADS)
 extern "C" bool cuda_adamw(struct stream *stream, struct tensor *weights,
         struct tensor *master, struct tensor *first_moment,
         struct tensor *second_moment, const struct tensor *grads,
-        const struct tensor *control, const struct adamw_options *options,
-        struct kernel_error *err) {
+        const struct tensor *decayed, const struct tensor *control,
+        const struct adamw_options *options, struct kernel_error *err) {
     int64_t count = tensor_count(master);
     assert(tensor_count(weights) == count && tensor_count(grads) == count);
     assert(tensor_count(first_moment) == count && tensor_count(second_moment) == count);
@@ -99,6 +107,8 @@ extern "C" bool cuda_adamw(struct stream *stream, struct tensor *weights,
                             stream->handle>>>(own ? NULL : (W *)weights->data,
                             (float *)master->data, (float *)first_moment->data,
                             (float *)second_moment->data, (const G *)grads->data,
+                            tensor_given(decayed) ? (const uint8_t *)decayed->data
+                                                  : NULL,
                             (const float *)control->data, constants, count)));
     return cuda_launched("adamw", err);
 }

@@ -95,8 +95,9 @@ bool cuda_clip(struct stream *, struct tensor *control, const struct tensor *par
         const struct clip_options *options, struct kernel_error *);
 bool cuda_adamw(struct stream *, struct tensor *weights, struct tensor *master,
         struct tensor *first_moment, struct tensor *second_moment,
-        const struct tensor *grads, const struct tensor *control,
-        const struct adamw_options *options, struct kernel_error *);
+        const struct tensor *grads, const struct tensor *decayed,
+        const struct tensor *control, const struct adamw_options *options,
+        struct kernel_error *);
 
 #ifdef __cplusplus
 }

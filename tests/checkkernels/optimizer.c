@@ -67,14 +67,14 @@ static void check_clip(struct check *check) {
     }
 }
 
-enum { WEIGHTS, MASTER, FIRST, SECOND, GRADS, CONTROL };
+enum { WEIGHTS, MASTER, FIRST, SECOND, GRADS, DECAYED, CONTROL };
 
 static bool adamw(const struct check_case *c, const struct kernels *k,
         struct stream *stream, struct tensor *t, struct kernel_error *err) {
     struct adamw_options options = {0.9f, 0.99f, 1e-8f, 0.1f};
     struct tensor *weights = c->number[0] ? &t[MASTER] : &t[WEIGHTS];
     return k->adamw(stream, weights, &t[MASTER], &t[FIRST], &t[SECOND], &t[GRADS],
-            &t[CONTROL], &options, err);
+            &t[DECAYED], &t[CONTROL], &options, err);
 }
 
 // F32 weights are their own master; others are the master rounded.
@@ -94,6 +94,8 @@ static void run_adamw(struct check *check, enum dtype type, enum dtype gradient,
     check_operand(&c, ROLE_IN_OUT, DTYPE_F32, FILL_NORMAL, count, 0, 0, 0);
     check_operand(&c, ROLE_IN_OUT, DTYPE_F32, FILL_POSITIVE, count, 0, 0, 0);
     check_operand(&c, ROLE_IN, gradient, fill, count, 0, 0, 0);
+    int64_t blocks = (count + ADAMW_BLOCK - 1) / ADAMW_BLOCK;
+    check_operand(&c, ROLE_IN, DTYPE_U8, FILL_INDEX, blocks, 0, 0, 0)->below = 2;
     check_operand(&c, ROLE_IN, DTYPE_F32, FILL_CONTROL, CONTROL_COUNT, 0, 0, 0)->below =
             overflow;
     size_t copy = type == DTYPE_F32 ? 0 : dtype_size(type);
