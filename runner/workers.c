@@ -61,6 +61,8 @@ bool workers_init(struct workers *w, struct text *err) {
     w->folder = text_copy(path);
     const char *line = getenv("LM_WORKER");
     w->override = line ? split_words(line) : NULL;
+    // The driver's word: a worker that was built here need not find a device here.
+    w->has_gpu = access("/proc/driver/nvidia/gpus", R_OK) == 0;
     w->cpu = beside(path, "worker-cpu", &w->has_cpu, X_OK);
     w->cuda = beside(path, "worker-cuda", &w->has_cuda, X_OK);
     w->torch = beside(path, "../worker/peers/torch_worker.py", &w->has_torch, R_OK);
@@ -90,7 +92,7 @@ static char **command(char *first, char *second) {
 
 bool workers_uses_gpu(const struct workers *w, const struct params *p) {
     int64_t device = params_integer(p, PARAM_DEVICE);
-    return device == DEVICE_CUDA || (device == DEVICE_AUTO && w->has_cuda);
+    return device == DEVICE_CUDA || (device == DEVICE_AUTO && w->has_cuda && w->has_gpu);
 }
 
 char **workers_choose(
