@@ -122,6 +122,7 @@ enum control {
 struct attention_shape {
     int64_t batch, seq_len, heads, kv_heads, head_dim;
     int64_t window; /* 0: full causal; w: each token sees itself and w − 1 before it */
+    bool deterministic; /* false: a faster backward may do whose sums have no order */
 };
 
 /* Bytes an attention kernel needs besides its operands, for one layer. */

@@ -25,7 +25,9 @@ static void resolve_sizes(struct shape *s, const struct engine_options *o) {
             .heads = s->heads,
             .kv_heads = s->kv_heads,
             .head_dim = s->channels / s->heads,
-            .window = params_integer(p, PARAM_WINDOW)};
+            .window = params_integer(p, PARAM_WINDOW),
+            .deterministic =
+                    params_integer(p, PARAM_DETERMINISTIC) == DETERMINISTIC_ON};
 }
 
 static bool resolve_types(struct shape *s, const struct engine_options *o,

@@ -13,15 +13,13 @@ extern "C" {
 
 #include "kernels/kernels.h"
 
-struct gemm;  /* cuBLASLt: handle, table of algorithms; kernels/cuda/gemm.h */
-struct plans; /* cuDNN: handle, execution plans by shape; kernels/cuda/cudnn.c */
+struct gemm; /* cuBLASLt: handle, table of algorithms; kernels/cuda/gemm.h */
 
 struct stream {
     struct stream_options options; /* `tuning` is not kept */
     cudaStream_t handle;
     int multiprocessors;
-    struct gemm *gemm;   /* created with the stream */
-    struct plans *plans; /* NULL until the first cuDNN attention */
+    struct gemm *gemm; /* created with the stream */
 };
 
 /* Scratch handed to cuBLASLt for one product, bytes; part of every matmul_scratch(). */

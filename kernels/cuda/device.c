@@ -117,9 +117,6 @@ void cuda_stream_destroy(struct stream *s) {
     if (!s) {
         return;
     }
-#ifdef LM_CUDNN
-    cuda_plans_destroy(s->plans);
-#endif
     gemm_destroy(s->gemm);
     if (s->handle) {
         (void)cudaStreamDestroy(s->handle);

@@ -77,7 +77,6 @@ const struct attention_kernel *cuda_attention(const char *name);
 extern const struct attention_kernel cuda_naive, cuda_fused;
 #ifdef LM_CUDNN
 extern const struct attention_kernel cuda_cudnn;
-void cuda_plans_destroy(struct plans *plans); /* NULL is fine */
 #endif
 
 bool cuda_classifier(struct stream *, struct tensor *losses, struct tensor *correct,
