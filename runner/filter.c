@@ -1,6 +1,8 @@
 #include "runner/filter.h"
 
 #include <errno.h>
+#include <poll.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -45,8 +47,16 @@ static bool complain(char *const *argv, const struct child_end *end, struct text
     return false;
 }
 
-bool filter_run(
-        char *const *argv, const struct text *in, struct text *out, struct text *err) {
+static void end_in_time(struct child *c, int limit_ms, struct child_end *end) {
+    struct pollfd p = {.fd = c->pidfd, .events = POLLIN};
+    if (limit_ms >= 0 && poll(&p, 1, limit_ms) == 0) {
+        child_signal(c, SIGKILL);
+    }
+    child_reap(c, end);
+}
+
+bool filter_run(char *const *argv, const struct text *in, struct text *out,
+        int limit_ms, struct text *err) {
     // Files rather than pipes: neither side can wait for the other.
     int fds[2] = {
             memfd_create("specs", MFD_CLOEXEC), memfd_create("answers", MFD_CLOEXEC)};
@@ -67,7 +77,7 @@ bool filter_run(
     struct child_end end;
     ok = ok && child_start(&c, &spec, err);
     if (ok) {
-        child_reap(&c, &end);
+        end_in_time(&c, limit_ms, &end);
         if (end.exit_code != 0) {
             ok = complain(argv, &end, err);
         }

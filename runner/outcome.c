@@ -130,6 +130,10 @@ static json_t *provenance(const struct outcome *o) {
     json_object_set_new(p, "nondefault", nondefault(&o->spec->params));
     json_t *env = json_loads(params_text(&o->spec->params, PARAM_ENV), 0, NULL);
     json_object_set_new(p, "env", env ? env : json_object());
+    if (o->search) {
+        json_object_set_new(p, "batch_search", json_deep_copy(o->search));
+        json_object_set(p, "batch", json_object_get(o->search, "batch"));
+    }
     merge_facts(o->ranks, o->count, p);
     text_finish(&t);
     text_finish(&ignored);

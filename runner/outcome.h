@@ -20,7 +20,8 @@ struct outcome {
     const struct verdict *verdict;
     int64_t started_unix_ms, began_ms, ended_ms; /* the last two CLOCK_MONOTONIC */
     int leaked;
-    const char *limits; /* what enforced memory_limit, "" where nothing did */
+    const json_t *search; /* how `batch: max` was found; NULL where it was not */
+    const char *limits;   /* what enforced memory_limit, "" where nothing did */
 };
 
 /* Fill `r`, which the caller finishes. Never fails: what is unknown stays unknown. */

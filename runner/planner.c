@@ -60,7 +60,7 @@ static bool ask_one_worker(const struct workers *w, const struct cell *const *ce
         }
         free(other);
     }
-    bool ok = filter_run(argv, &in, &out, err) &&
+    bool ok = filter_run(argv, &in, &out, FILTER_NO_LIMIT, err) &&
               take_answers(argv[0], &out, of, asked, answers, err);
     free(of);
     free(argv);

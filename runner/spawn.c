@@ -70,12 +70,10 @@ bool spawn_rank(const struct spawn *s, struct rank *r, struct text *err) {
     while (s->spec->worker[worker_words]) {
         worker_words++;
     }
-    struct text spec = {0};
-    text_addf(&spec, "%s/spec.json", s->folder);
     char **argv = text_allocate_zeroed((size_t)worker_words + 3, sizeof *argv);
     memcpy(argv, s->spec->worker, (size_t)worker_words * sizeof *argv);
     argv[worker_words] = "run";
-    argv[worker_words + 1] = spec.data;
+    argv[worker_words + 1] = (char *)s->spec_path;
     char **envp = rank_environment(s, r);
     int out = open_output(s, r->number, "stdout", err);
     int err_fd = out >= 0 ? open_output(s, r->number, "stderr", err) : -1;
@@ -108,6 +106,5 @@ bool spawn_rank(const struct spawn *s, struct rank *r, struct text *err) {
     }
     child_free_environment(envp);
     free(argv);
-    text_finish(&spec);
     return ok;
 }

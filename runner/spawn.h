@@ -14,7 +14,8 @@
 
 /* What the ranks of one attempt have in common. */
 struct spawn {
-    const char *folder; /* the attempt's */
+    const char *folder;    /* the attempt's */
+    const char *spec_path; /* what the ranks read */
     const struct spec *spec;
     const char *nonce;
     int world;

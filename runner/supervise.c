@@ -23,6 +23,7 @@
 #include "runner/machine.h"
 #include "runner/outcome.h"
 #include "runner/rank.h"
+#include "runner/search.h"
 #include "runner/signals.h"
 #include "runner/spawn.h"
 #include "runner/verdict.h"
@@ -38,6 +39,8 @@ struct supervisor {
     struct machine machine;
     struct cgroup cgroup;
     struct clocks clocks;
+    struct search search;  /* for `batch: max` */
+    struct text spec_path; /* what the ranks read */
     int64_t memory_limit;
 
     struct rank *ranks;
@@ -118,6 +121,7 @@ static bool make_shared_memory(struct supervisor *s, struct text *err) {
 
 static bool start_rank(struct supervisor *s, struct rank *r, struct text *err) {
     struct spawn with = {.folder = s->folder,
+            .spec_path = text_get(&s->spec_path),
             .spec = &s->spec,
             .nonce = s->owner.nonce,
             .world = s->count,
@@ -368,6 +372,7 @@ static bool write_record(struct supervisor *s, int leaked, bool oom_killed,
             .began_ms = s->clocks.began_ms,
             .ended_ms = clocks_now_ms(),
             .leaked = leaked,
+            .search = s->search.record,
             .limits = !s->memory_limit         ? ""
                       : s->cgroup.memory_limit ? "RLIMIT_DATA, cgroup2"
                                                : "RLIMIT_DATA",
@@ -383,8 +388,46 @@ static bool write_record(struct supervisor *s, int leaked, bool oom_killed,
     return ok;
 }
 
+/* Name the ranks their spec; for `batch: max` one with the batch that was found. */
+static bool write_resolved(struct supervisor *s, struct text *err) {
+    struct spec resolved = s->spec;
+    resolved.params.values[PARAM_BATCH].integer = s->search.batch;
+    path_of(s, "spec_resolved.json", &s->spec_path);
+    return spec_write(text_get(&s->spec_path), &resolved, err);
+}
+
+static void resolve_batch(struct supervisor *s) {
+    struct text why = {0};
+    path_of(s, "spec.json", &s->spec_path);
+    if (!search_is_needed(&s->spec)) {
+        return;
+    }
+    s->search = (struct search){.folder = s->folder,
+            .spec = &s->spec,
+            .owner = &s->owner,
+            .signal_fd = s->signal_fd,
+            .parent_fd = s->parent_fd};
+    switch (search_run(&s->search, &why)) {
+    case SEARCH_INTERRUPTED:
+        s->stop = VERDICT_STOP_INTERRUPTED;
+        break;
+    case SEARCH_ORPHANED:
+        s->stop = VERDICT_STOP_ORPHANED;
+        break;
+    case SEARCH_DONE:
+        if (write_resolved(s, &why)) {
+            break;
+        }
+        // fall through
+    default:
+        fail(s, &why);
+    }
+    text_finish(&why);
+}
+
 static bool run_attempt(struct supervisor *s, struct text *err) {
     int64_t started_unix_ms = machine_unix_ms();
+    resolve_batch(s);
     s->memory_limit = params_integer(&s->spec.params, PARAM_MEMORY_LIMIT);
     s->count = (int)params_integer(&s->spec.params, PARAM_RANKS);
     s->ranks = text_allocate_zeroed((size_t)s->count, sizeof *s->ranks);
@@ -392,7 +435,11 @@ static bool run_attempt(struct supervisor *s, struct text *err) {
     cgroup_create(&s->cgroup, s->owner.cgroup, s->memory_limit * s->count);
     s->oom_before = machine_oom_kills();
     clocks_init(&s->clocks, &s->spec.params);
-    start_all(s);
+    if (s->stop == VERDICT_STOP_NONE) {
+        start_all(s);
+    } else {
+        s->count = 0;
+    }
     watch(s);
     bool oom_killed =
             cgroup_oom_kills(&s->cgroup) > 0 || machine_oom_kills() > s->oom_before;
@@ -431,6 +478,8 @@ bool supervise_run(const char *folder, struct text *err) {
     close_fd(s.parent_fd);
     close_fd(s.shm_fd);
     text_finish(&s.reason);
+    text_finish(&s.spec_path);
+    search_finish(&s.search);
     spec_finish(&s.spec);
     owner_finish(&s.owner);
     machine_finish(&s.machine);

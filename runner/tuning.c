@@ -14,7 +14,8 @@
 static bool wants_tuning(const struct queue_cell *c, const struct workers *w) {
     const struct params *p = &c->cell->params;
     return c->left > 0 && params_integer(p, PARAM_ENGINE) == ENGINE_NATIVE &&
-           params_integer(p, PARAM_TASK) == TASK_TRAIN && workers_uses_gpu(w, p);
+           params_integer(p, PARAM_TASK) == TASK_TRAIN && params_batch(p) > 0 &&
+           workers_uses_gpu(w, p);
 }
 
 /* Their specs, one a line; how many. */
@@ -50,7 +51,7 @@ bool tuning_prepare(const struct queue *q, const struct workers *w, const char *
         int64_t began = clocks_now_ms();
         text_addf(&path, "%s/" TABLE, folder);
         char *argv[] = {w->cuda, "tune", (char *)text_get(&path), NULL};
-        good = filter_run(argv, &in, &answer, err);
+        good = filter_run(argv, &in, &answer, FILTER_NO_LIMIT, err);
         if (good) {
             setenv("LM_TUNING", text_get(&path), 1);
             progress_say(progress,

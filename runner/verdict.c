@@ -167,7 +167,7 @@ void verdict_reach(const struct verdict_input *in, struct verdict *out) {
         judge_rank(guilty, in->oom_killed, out);
         return;
     }
-    bool all_done = true;
+    bool all_done = in->count > 0;
     for (int i = 0; i < in->count; i++) {
         const struct rank *r = &in->ranks[i];
         all_done = all_done && r->ended && r->end.exit_code == 0 && r->result;

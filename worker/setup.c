@@ -32,8 +32,9 @@ bool setup_check(const struct params *params, struct text *err) {
         return true;
     }
     if (params_batch(params) < 0) {
-        return text_fail(
-                err, "batch max: this version cannot search for the largest batch");
+        return text_fail(err,
+                "batch max: the runner finds the largest batch and names it to its "
+                "workers");
     }
     if (params_integer(params, PARAM_GRAPH) == GRAPH_ON &&
             !backend_kernels()->graph_begin) {

@@ -17,8 +17,9 @@
 int setup_cores(void);
 
 /*
- * Refuse what this executable does not serve: another task, engine or device, a search
- * for the largest batch, graphs where the device has none. The sentence says which.
+ * Refuse what this executable does not serve: another task, engine or device, a batch
+ * that the runner has still to find, graphs where the device has none. The sentence
+ * says which.
  */
 bool setup_check(const struct params *params, struct text *err);
 

@@ -62,7 +62,8 @@ def refuse(p):
         raise unsupported(f"inject {p['inject']}: the PyTorch worker breaks nothing on "
                           "purpose")
     if p["batch"] == "max":
-        raise unsupported("batch max: this version cannot search for the largest batch")
+        raise unsupported("batch max: the runner finds the largest batch and names it "
+                          "to its workers")
 
 
 def resolve(p):

@@ -1,0 +1,195 @@
+#include "runner/search.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "matrix/file.h"
+#include "matrix/record.h"
+#include "runner/bracket.h"
+#include "runner/clocks.h"
+#include "runner/estimate.h"
+#include "runner/family.h"
+#include "runner/launch.h"
+#include "runner/machine.h"
+#include "runner/signals.h"
+
+#define PROBE_STEPS 3 /* every allocation there is has been made after two */
+#define SWEEP_MS 10000
+
+/* How one probe ended. */
+struct probe {
+    int64_t batch;
+    enum status status;
+    bool predicted;
+    int64_t bytes_free; /* that the refused plan had; −1 unknown */
+    int64_t ms;
+};
+
+bool search_is_needed(const struct spec *spec) {
+    return params_integer(&spec->params, PARAM_TASK) == TASK_TRAIN &&
+           params_batch(&spec->params) < 0;
+}
+
+static struct params probe_params(const struct spec *spec, int64_t batch) {
+    struct params p = spec->params;
+    p.values[PARAM_BATCH].integer = batch;
+    p.values[PARAM_STEPS].integer = PROBE_STEPS;
+    p.values[PARAM_WARMUP_STEPS].integer = 1;
+    p.values[PARAM_EPOCHS].integer = 0;
+    p.values[PARAM_EVAL_EVERY].integer = 0;
+    p.values[PARAM_EVAL_BATCHES].integer = 1;
+    p.values[PARAM_INJECT].integer = INJECT_NONE;
+    return p;
+}
+
+/* The probe's folder with all that a supervisor needs to find there. */
+static bool prepare(
+        const struct search *s, int64_t batch, struct text *folder, struct text *err) {
+    struct spec spec = *s->spec;
+    struct owner owner = *s->owner;
+    struct text path = {0};
+    spec.params = probe_params(s->spec, batch);
+    spec.expect = -1;
+    // For the probe's supervisor we are the runner.
+    machine_self(&owner.runner);
+    owner.supervisor = (struct owner_process){0};
+    text_addf(folder, "%s/probe-%lld", s->folder, (long long)batch);
+    bool ok = file_make_folders(text_get(folder), err);
+    text_addf(&path, "%s/owner.json", text_get(folder));
+    ok = ok && owner_write(text_get(&path), &owner, err);
+    text_clear(&path);
+    text_addf(&path, "%s/spec.json", text_get(folder));
+    ok = ok && spec_write(text_get(&path), &spec, err);
+    text_finish(&path);
+    return ok;
+}
+
+/* Sleep until the probe's supervisor has ended, passing on what ends the attempt. */
+static enum search_end await(const struct search *s, struct launch *l) {
+    enum search_end end = SEARCH_DONE;
+    int parent_fd = s->parent_fd;
+    for (;;) {
+        struct pollfd p[] = {
+                {.fd = launch_local.descriptor(l), .events = POLLIN},
+                {.fd = s->signal_fd, .events = POLLIN},
+                {.fd = parent_fd, .events = POLLIN},
+        };
+        if (poll(p, 3, -1) < 0) {
+            continue;
+        }
+        for (int n = signals_take(s->signal_fd); n > 0; n--) {
+            // With grace the first time; the second time its family follows below.
+            child_signal(&l->child, end == SEARCH_INTERRUPTED ? SIGKILL : SIGTERM);
+            end = end == SEARCH_DONE ? SEARCH_INTERRUPTED : end;
+        }
+        if (p[2].revents) {
+            child_signal(&l->child, SIGKILL);
+            end = SEARCH_ORPHANED;
+            parent_fd = -1;
+        }
+        if (p[0].revents) {
+            return end;
+        }
+    }
+}
+
+static void read_outcome(const char *folder, struct probe *p) {
+    struct record r = {0};
+    struct text path = {0}, ignored = {0};
+    text_addf(&path, "%s/record.json", folder);
+    p->status = STATUS_LOST;
+    p->bytes_free = -1;
+    if (record_read(text_get(&path), &r, &ignored)) {
+        p->status = r.status;
+        p->predicted = r.predicted;
+        p->bytes_free = r.bytes_free;
+    }
+    record_finish(&r);
+    text_finish(&path);
+    text_finish(&ignored);
+}
+
+static enum search_end make_probe(
+        const struct search *s, int64_t batch, struct probe *p, struct text *err) {
+    struct launch l = {0};
+    struct text folder = {0}, ignored = {0};
+    enum search_end end = SEARCH_FAILED;
+    int64_t began_ms = clocks_now_ms();
+    *p = (struct probe){.batch = batch};
+    if (prepare(s, batch, &folder, err) &&
+            launch_local.start(&l, text_get(&folder), NULL, err)) {
+        end = await(s, &l);
+        launch_local.collect(&l, &ignored);
+        // Its supervisor has swept already, unless it was killed.
+        family_kill_all(NULL, 0, SWEEP_MS);
+        read_outcome(text_get(&folder), p);
+        p->ms = clocks_now_ms() - began_ms;
+    }
+    text_finish(&folder);
+    text_finish(&ignored);
+    return end;
+}
+
+enum finding { TRAINS, DOES_NOT, IS_A_FAULT };
+
+static enum finding finding_of(enum status status) {
+    switch (status) {
+    case STATUS_OK:
+    case STATUS_INVALID:
+        return TRAINS;
+    case STATUS_OOM_DEVICE:
+    case STATUS_OOM_HOST:
+    case STATUS_TIMEOUT:
+    case STATUS_HANG:
+    case STATUS_UNSUPPORTED:
+        return DOES_NOT;
+    default:
+        return IS_A_FAULT;
+    }
+}
+
+static void keep(json_t *probes, const struct probe *p) {
+    json_array_append_new(
+            probes, json_pack("{s:I, s:s, s:b, s:f}", "batch", (json_int_t)p->batch,
+                            "status", status_name(p->status), "predicted", p->predicted,
+                            "seconds", (double)p->ms / 1e3));
+}
+
+enum search_end search_run(struct search *s, struct text *err) {
+    struct bracket b;
+    struct estimate estimate;
+    struct probe p;
+    int64_t began_ms = clocks_now_ms(), batch;
+    json_t *probes = json_array();
+    enum search_end end = SEARCH_DONE;
+    bool fault = false;
+    bracket_init(&b);
+    estimate_init(&estimate, s->spec);
+    bracket_hint(&b, estimate_batch(&estimate));
+    while (end == SEARCH_DONE && !fault && (batch = bracket_next(&b))) {
+        end = make_probe(s, batch, &p, err);
+        if (end != SEARCH_DONE) {
+            break;
+        }
+        keep(probes, &p);
+        fault = finding_of(p.status) == IS_A_FAULT;
+        bracket_learn(&b, batch, finding_of(p.status) == TRAINS);
+        // A device's context takes memory that no plan counts: the refusal says what
+        // is really left.
+        if (p.predicted && estimate_limit(&estimate, p.bytes_free)) {
+            bracket_hint(&b, estimate_batch(&estimate));
+        }
+    }
+    s->batch = fault ? batch : b.low ? b.low : 1;
+    s->record = json_pack("{s:I, s:f, s:o}", "batch", (json_int_t)s->batch, "seconds",
+            (double)(clocks_now_ms() - began_ms) / 1e3, "probes", probes);
+    return end;
+}
+
+void search_finish(struct search *s) {
+    json_decref(s->record);
+    s->record = NULL;
+}
