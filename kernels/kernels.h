@@ -96,6 +96,21 @@ enum telemetry_reason {
     REASON_DISPLAY = 0x100
 };
 
+/* How full a device's memory is, and how many processes compute on it; −1 unknown. */
+struct occupancy {
+    int64_t total_bytes, used_bytes, free_bytes, processes;
+};
+
+/* What a device is. */
+struct device_facts {
+    int capability; /* compute capability × 10 */
+    int multiprocessors;
+    int64_t l2_bytes;
+    int nvlinks;     /* that are up; −1 unknown */
+    char bus_id[32]; /* PCI address, "0000:65:00.0" */
+    char driver[96]; /* its version; "" unknown */
+};
+
 enum memory_kind { MEMORY_DEVICE, MEMORY_PINNED };
 enum copy_kind { COPY_TO_DEVICE, COPY_TO_HOST, COPY_ON_DEVICE };
 
@@ -183,6 +198,15 @@ struct kernels {
     /* Optional, NULL where nothing says: clocks, heat, energy, who uses the device. Any
      * thread may ask at any time; takes no context. False where it cannot be asked. */
     bool (*telemetry)(int device, struct telemetry *out);
+    /* Optional, NULL where memory is the host's: of the device at a PCI address,
+     * visible to this process or not; takes no context. False where it cannot be asked.
+     */
+    bool (*occupancy)(const char *bus_id, struct occupancy *out);
+    /* Optional, NULL where there are no GPUs: what a device is, and whether it reaches
+     * another one's memory without the host. Takes no context. */
+    bool (*device_facts)(
+            int device, struct device_facts *out, struct kernel_error *err);
+    bool (*device_reaches)(int from, int to);
     bool (*allocate)(int device, enum memory_kind kind, size_t bytes, void **out,
             struct kernel_error *err);
     void (*release)(int device, enum memory_kind kind, void *memory, size_t bytes);

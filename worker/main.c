@@ -3,12 +3,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/sysinfo.h>
 #include <unistd.h>
 
 #include "worker/attempt.h"
 #include "worker/backend.h"
 #include "worker/build.h"
+#include "worker/devices.h"
 #include "worker/inject.h"
 #include "worker/planner.h"
 #include "worker/setup.h"
@@ -25,6 +25,8 @@ static const char usage[] =
         "       %1$s tune TABLE      the same specs in; the fastest matrix products "
         "into a file\n"
         "       %1$s devices         what this worker can run on, as JSON\n"
+        "       %1$s memory          how full they are: a line of PCI addresses in, "
+        "JSON out\n"
         "       %1$s --version | --build | --help\n"
         "\n"
         "run writes events, one JSON object a line, to descriptor LM_EVENT_FD "
@@ -165,37 +167,20 @@ static int tune(const char *path) {
     return good ? EXIT_DONE : EXIT_FAILED;
 }
 
-/* One device of this worker; where it has memory of its own, asks it. */
-static json_t *device_json(int index) {
-    const struct kernels *k = backend_kernels();
-    char name[NAME_SIZE] = "";
-    size_t unused, total = 0;
-    struct kernel_error why;
-    struct sysinfo info;
-    k->device_name(index, name, sizeof name);
-    json_t *device = json_pack("{s:i, s:s, s:s}", "index", index, "kind",
-            backend_on_gpu() ? "cuda" : "cpu", "name", name);
-    if (!backend_on_gpu()) {
-        json_object_set_new(device, "cores", json_integer(setup_cores()));
-        total = sysinfo(&info) == 0 ? info.totalram * info.mem_unit : 0;
-    } else if (!k->device_memory(index, &unused, &total, &why)) {
-        json_object_set_new(device, "error", json_string(why.sentence));
-    }
-    json_object_set_new(device, "memory_bytes", json_integer((json_int_t)total));
-    return device;
-}
-
 static int devices(void) {
-    json_t *all = json_array();
-    for (int i = 0; i < backend_kernels()->device_count(); i++) {
-        json_array_append_new(all, device_json(i));
-    }
-    json_t *answer = json_pack("{s:s, s:s, s:o}", "worker", backend_name(), "build",
-            build_id(), "devices", all);
+    json_t *answer = devices_list();
     json_dumpf(answer, stdout, JSON_INDENT(2));
     putchar('\n');
     json_decref(answer);
     return fflush(stdout) == 0 ? EXIT_DONE : EXIT_FAILED;
+}
+
+static int memory(void) {
+    if (devices_tell_memory(stdin, stdout)) {
+        return EXIT_DONE;
+    }
+    fprintf(stderr, "%s: memory: %s\n", backend_name(), strerror(errno));
+    return EXIT_FAILED;
 }
 
 /*
@@ -226,6 +211,9 @@ int main(int argc, char **argv) {
     }
     if (argc == 2 && strcmp(command, "devices") == 0) {
         return devices();
+    }
+    if (argc == 2 && strcmp(command, "memory") == 0) {
+        return memory();
     }
     if (argc == 2 && strcmp(command, "--version") == 0) {
         printf("%s %s\n", backend_name(), LM_VERSION);

@@ -11,6 +11,12 @@ void cuda_device_name(int device, char *name, size_t size);
 bool cuda_device_memory(
         int device, size_t *free_bytes, size_t *total_bytes, struct kernel_error *err);
 bool cuda_telemetry(int device, struct telemetry *out); /* kernels/cuda/telemetry.c */
+bool cuda_occupancy(const char *bus_id, struct occupancy *out); /* likewise */
+/* The driver's version and the device's links, where NVML tells; likewise. */
+void cuda_driver_facts(int device, struct device_facts *out);
+bool cuda_device_facts(int device, struct device_facts *out,
+        struct kernel_error *err); /* kernels/cuda/facts.c */
+bool cuda_device_reaches(int from, int to);
 bool cuda_allocate(int device, enum memory_kind kind, size_t bytes, void **out,
         struct kernel_error *err);
 void cuda_release(int device, enum memory_kind kind, void *memory, size_t bytes);

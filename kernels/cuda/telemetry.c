@@ -14,6 +14,7 @@
 
 #define DEVICES 64
 #define PROCESSES 128
+#define LINKS 18 /* NVML_NVLINK_MAX_LINKS */
 
 enum { SUCCESS = 0 };
 enum { CLOCK_SM = 1, CLOCK_MEMORY = 2 };
@@ -44,6 +45,8 @@ static struct nvml {
     count_fn energy, reasons;
     int (*memory)(void *device, struct memory *out);
     int (*processes)(void *device, unsigned *count, struct process *out);
+    int (*link_state)(void *device, unsigned link, unsigned *active);
+    int (*driver)(char *version, unsigned size);
 } nvml;
 
 /* The later name first, then what older drivers call it. */
@@ -65,6 +68,8 @@ static const struct {
         {{"nvmlDeviceGetComputeRunningProcesses_v3",
                  "nvmlDeviceGetComputeRunningProcesses_v2"},
                 offsetof(struct nvml, processes)},
+        {{"nvmlDeviceGetNvLinkState"}, offsetof(struct nvml, link_state)},
+        {{"nvmlSystemGetDriverVersion"}, offsetof(struct nvml, driver)},
 };
 
 static bool ready;
@@ -140,10 +145,14 @@ static void find_processes(void *device, struct telemetry *out) {
     }
 }
 
-bool cuda_telemetry(int device, struct telemetry *out) {
+static bool is_ready(void) {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
     pthread_once(&once, load);
-    void *handle = ready ? find(device) : NULL;
+    return ready;
+}
+
+bool cuda_telemetry(int device, struct telemetry *out) {
+    void *handle = is_ready() ? find(device) : NULL;
     if (!handle) {
         return false;
     }
@@ -169,4 +178,41 @@ bool cuda_telemetry(int device, struct telemetry *out) {
     };
     find_processes(handle, out);
     return true;
+}
+
+/* Asks NVML alone, which knows the device by its address: CUDA is not even initialised,
+ * so that asking takes nothing of what is asked about. */
+bool cuda_occupancy(const char *bus_id, struct occupancy *out) {
+    void *handle;
+    struct memory memory;
+    struct process list[PROCESSES];
+    unsigned listed = PROCESSES;
+    if (!is_ready() || nvml.handle(bus_id, &handle) != SUCCESS || !nvml.memory ||
+            nvml.memory(handle, &memory) != SUCCESS) {
+        return false;
+    }
+    bool known = nvml.processes && nvml.processes(handle, &listed, list) == SUCCESS;
+    *out = (struct occupancy){.total_bytes = (int64_t)memory.total,
+            .used_bytes = (int64_t)memory.used,
+            .free_bytes = (int64_t)memory.free,
+            .processes = known ? (int64_t)listed : -1};
+    return true;
+}
+
+void cuda_driver_facts(int device, struct device_facts *out) {
+    void *handle = is_ready() ? find(device) : NULL;
+    if (!handle) {
+        return;
+    }
+    if (!nvml.driver || nvml.driver(out->driver, sizeof out->driver) != SUCCESS) {
+        out->driver[0] = '\0';
+    }
+    int up = -1;
+    for (unsigned link = 0; link < LINKS; link++) {
+        unsigned active;
+        if (nvml.link_state && nvml.link_state(handle, link, &active) == SUCCESS) {
+            up = (up < 0 ? 0 : up) + (active != 0);
+        }
+    }
+    out->nvlinks = up;
 }
