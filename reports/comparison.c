@@ -1,6 +1,7 @@
 /* The comparison table: every cell that was attempted, side by side. */
 #include <math.h>
 
+#include "reports/fresh.h"
 #include "reports/markdown.h"
 #include "reports/page.h"
 
@@ -79,7 +80,10 @@ void comparison_table(const struct tallies *o, struct table *t) {
         }
         const struct params *p = &item->cell->params;
         int64_t global = params_integer(p, PARAM_GLOBAL_BATCH);
-        int64_t batch = global ? global : params_integer(p, PARAM_BATCH);
+        double batch = global ? (double)global : (double)params_integer(p, PARAM_BATCH);
+        if (batch < 0) { // max: what was found
+            batch = fresh_provenance_number(&item->last->record, "batch");
+        }
         table_row(t);
         table_put_text(t, item->cell->id);
         table_put_text(t, item->cell->hash);
@@ -88,7 +92,7 @@ void comparison_table(const struct tallies *o, struct table *t) {
         text_add(&status, item->stale ? " (stale)" : "");
         table_put_text(t, all_ok ? "" : text_get(&status));
         text_finish(&status);
-        table_put_number(t, batch > 0 ? (double)batch : NAN);
+        table_put_number(t, batch > 0 ? batch : NAN);
         table_put_number(t, o->varies.has[PARAM_RANKS]
                                     ? (double)params_integer(p, PARAM_RANKS)
                                     : NAN);

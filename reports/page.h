@@ -47,6 +47,7 @@ bool phase_add(struct page *p, struct text *err);      /* where the time goes */
 bool gpu_add(struct page *p, struct text *err);        /* how well it was used */
 bool memory_add(struct page *p, struct text *err);     /* by kind, planned, measured */
 bool axis_add(struct page *p, struct text *err);       /* a table per parameter */
+bool search_add(struct page *p, struct text *err);     /* largest batches, probed */
 bool seed_add(struct page *p, struct text *err);       /* means over seeds */
 bool hole_add(struct page *p, struct text *err);       /* what is not ok, and why */
 bool setting_add(struct page *p, struct text *err);    /* what ran where, on what */

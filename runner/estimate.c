@@ -26,10 +26,13 @@ static bool ask(const struct spec *spec, const char *command, const struct text 
     return ok;
 }
 
-/* Free bytes of the fullest device that this process sees; 0 unknown. */
-static int64_t free_bytes(const struct spec *spec) {
+/* Free bytes of the fullest of these devices, or of the host; 0 unknown. */
+static int64_t free_bytes(const struct spec *spec, char *const *bus_ids) {
     struct text in = {0}, out = {0};
     int64_t least = 0;
+    for (char *const *b = bus_ids; *b; b++) {
+        text_addf(&in, "%s ", *b);
+    }
     text_add(&in, "\n");
     json_t *answer =
             ask(spec, "memory", &in, &out) ? json_loads(text_get(&out), 0, NULL) : NULL;
@@ -53,9 +56,9 @@ bool estimate_limit(struct estimate *e, int64_t bytes) {
     return true;
 }
 
-void estimate_init(struct estimate *e, const struct spec *spec) {
+void estimate_init(struct estimate *e, const struct spec *spec, char *const *bus_ids) {
     *e = (struct estimate){.spec = spec};
-    estimate_limit(e, free_bytes(spec));
+    estimate_limit(e, free_bytes(spec, bus_ids));
     estimate_limit(e, params_integer(&spec->params, PARAM_MEMORY_LIMIT));
 }
 

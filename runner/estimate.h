@@ -16,8 +16,9 @@ struct estimate {
     int64_t limit_bytes; /* that one rank may take; 0 unknown */
 };
 
-/* `spec` must outlive `e`. Asks what is free. */
-void estimate_init(struct estimate *e, const struct spec *spec);
+/* `spec` must outlive `e`. Asks what is free: on the GPUs at the PCI addresses
+ * `bus_ids` (NULL-terminated), where the cell has any. */
+void estimate_init(struct estimate *e, const struct spec *spec, char *const *bus_ids);
 
 /* Learn that only `bytes` are free (−1: unknown). Whether that is news. */
 bool estimate_limit(struct estimate *e, int64_t bytes);

@@ -1,6 +1,7 @@
 #include "runner/launch.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -8,20 +9,31 @@
 #include <unistd.h>
 
 #define SAID_MAX 4096
+#define NUMBERS "LM_GPUS"
+#define MISSING "LM_GPU_MEMORY_MISSING"
 
-static bool start(
-        struct launch *l, const char *folder, const char *gpus, struct text *err) {
+static bool start(struct launch *l, const char *folder, const struct launch_gpus *gpus,
+        struct text *err) {
     // The running executable, also after another was built over it.
     char *argv[] = {"/proc/self/exe", "supervise", (char *)folder, NULL};
-    struct text visible = {0};
-    text_addf(&visible, "CUDA_VISIBLE_DEVICES=%s", gpus ? gpus : "");
-    char *extra[] = {gpus ? visible.data : NULL, NULL};
+    struct text visible = {0}, numbers = {0}, missing = {0};
+    const char *list = gpus ? gpus->numbers : "";
+    text_addf(&visible, "CUDA_VISIBLE_DEVICES=%s", list);
+    text_addf(&numbers, NUMBERS "=%s", list);
+    text_addf(&missing, MISSING "=%" PRId64, gpus ? gpus->missing_bytes : 0);
+    // Ours are numbered like that; CUDA would put the fastest first.
+    char *all[] = {visible.data, numbers.data, missing.data,
+            "CUDA_DEVICE_ORDER=PCI_BUS_ID", NULL};
+    char *none[] = {NULL};
     l->log_fd = memfd_create("supervisor", MFD_CLOEXEC);
+    char **environment = child_make_environment(gpus ? all : none);
+    text_finish(&visible);
+    text_finish(&numbers);
+    text_finish(&missing);
     if (l->log_fd < 0) {
-        text_finish(&visible);
+        child_free_environment(environment);
         return text_fail(err, "cannot start a supervisor: %s", strerror(errno));
     }
-    char **environment = child_make_environment(extra);
     struct child_spec spec = {
             .argv = argv,
             .envp = environment,
@@ -35,8 +47,18 @@ static bool start(
         close(l->log_fd);
     }
     child_free_environment(environment);
-    text_finish(&visible);
     return ok;
+}
+
+void launch_told(struct launch_gpus *out) {
+    const char *numbers = getenv(NUMBERS), *missing = getenv(MISSING);
+    *out = (struct launch_gpus){.numbers = numbers ? text_copy(numbers) : NULL,
+            .missing_bytes = missing ? strtoll(missing, NULL, 10) : 0};
+}
+
+void launch_gpus_finish(struct launch_gpus *g) {
+    free(g->numbers);
+    *g = (struct launch_gpus){0};
 }
 
 static int descriptor(const struct launch *l) {

@@ -7,9 +7,16 @@
 #define RUNNER_LAUNCH_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
 #include "matrix/text.h"
 #include "runner/child.h"
+
+/* The GPUs of an attempt, as its supervisor is told of them. */
+struct launch_gpus {
+    char *numbers;         /* "0,2" as on this machine, in PCI order; "" for none */
+    int64_t missing_bytes; /* of their memory, that earlier cells did not give back */
+};
 
 /* One supervisor under way. */
 struct launch {
@@ -21,12 +28,12 @@ struct launcher {
     const char *name;
 
     /*
-     * Start the supervisor of the claimed attempt in `folder`; `gpus` is the value of
-     * CUDA_VISIBLE_DEVICES, NULL where it is to be left alone. On success `l` owes
-     * collect(); on failure nothing runs.
+     * Start the supervisor of the claimed attempt in `folder`, which sees only `gpus`;
+     * NULL where what it sees is to be left alone. On success `l` owes collect(); on
+     * failure nothing runs.
      */
-    bool (*start)(
-            struct launch *l, const char *folder, const char *gpus, struct text *err);
+    bool (*start)(struct launch *l, const char *folder, const struct launch_gpus *gpus,
+            struct text *err);
 
     /* A descriptor that polls readable once the supervisor has ended. */
     int (*descriptor)(const struct launch *l);
@@ -42,5 +49,9 @@ struct launcher {
 };
 
 extern const struct launcher launch_local;
+
+/* In the supervisor: the GPUs it was started with; zeroed where it was told of none. */
+void launch_told(struct launch_gpus *out);
+void launch_gpus_finish(struct launch_gpus *g);
 
 #endif

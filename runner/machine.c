@@ -50,6 +50,7 @@ static int usable_cores(void) {
 static void find_gpus(struct machine *m) {
     static const char folder[] = "/proc/driver/nvidia/gpus";
     char **names = folder_names(folder, "");
+    m->gpu_bus_ids = folder_names(folder, "");
     m->gpu_count = 0;
     for (char **n = names; *n; n++) {
         char bytes[1024];
@@ -97,6 +98,7 @@ void machine_finish(struct machine *m) {
     free(m->kernel);
     free(m->name);
     folder_free_names(m->gpus);
+    folder_free_names(m->gpu_bus_ids);
     *m = (struct machine){0};
 }
 

@@ -12,7 +12,8 @@ struct machine {
     char *host, *boot_id, *cpu, *kernel; /* "" where unknown; owned */
     int cores;                           /* that this process may run on */
     int64_t memory_bytes;
-    char **gpus; /* their models, NULL-terminated; owned */
+    char **gpus;        /* their models, NULL-terminated; owned */
+    char **gpu_bus_ids; /* their PCI addresses, which order them; likewise */
     int gpu_count;
     char *name; /* what results are comparable within: CPU and GPU model and count */
 };

@@ -99,6 +99,20 @@ static json_t *nondefault(const struct params *p) {
     return o;
 }
 
+static void add_gpus(const struct launch_gpus *gpus, json_t *provenance) {
+    json_t *numbers = json_array();
+    char *copy = text_copy(gpus->numbers ? gpus->numbers : ""), *rest = copy, *word;
+    while ((word = strsep(&rest, ",")) && *word) {
+        json_array_append_new(numbers, json_integer(strtoll(word, NULL, 10)));
+    }
+    free(copy);
+    json_object_set_new(provenance, "gpu_numbers", numbers);
+    if (gpus->missing_bytes > 0) {
+        json_object_set_new(provenance, "device_memory_not_back_bytes",
+                json_integer(gpus->missing_bytes));
+    }
+}
+
 static json_t *provenance(const struct outcome *o) {
     json_t *p = json_object();
     struct text t = {0}, ignored = {0};
@@ -130,6 +144,9 @@ static json_t *provenance(const struct outcome *o) {
     json_object_set_new(p, "nondefault", nondefault(&o->spec->params));
     json_t *env = json_loads(params_text(&o->spec->params, PARAM_ENV), 0, NULL);
     json_object_set_new(p, "env", env ? env : json_object());
+    if (o->gpus) {
+        add_gpus(o->gpus, p);
+    }
     if (o->search) {
         json_object_set_new(p, "batch_search", json_deep_copy(o->search));
         json_object_set(p, "batch", json_object_get(o->search, "batch"));

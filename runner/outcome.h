@@ -7,6 +7,7 @@
 
 #include "matrix/record.h"
 #include "matrix/spec.h"
+#include "runner/launch.h"
 #include "runner/machine.h"
 #include "runner/rank.h"
 #include "runner/verdict.h"
@@ -20,6 +21,7 @@ struct outcome {
     const struct verdict *verdict;
     int64_t started_unix_ms, began_ms, ended_ms; /* the last two CLOCK_MONOTONIC */
     int leaked;
+    const struct launch_gpus *gpus; /* NULL: nothing was started */
     const json_t *search; /* how `batch: max` was found; NULL where it was not */
     const char *limits;   /* what enforced memory_limit, "" where nothing did */
 };

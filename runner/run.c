@@ -18,6 +18,7 @@
 #include "runner/pool.h"
 #include "runner/progress.h"
 #include "runner/queue.h"
+#include "runner/reclaim.h"
 #include "runner/signals.h"
 #include "runner/store.h"
 #include "runner/tuning.h"
@@ -35,6 +36,7 @@ struct active {
     struct launch launch;
     struct queue_cell *item; /* NULL: this place is free */
     struct pool_lease lease;
+    int64_t *before_bytes; /* in use on its GPUs before it started */
     struct text folder;
     int64_t began_ms;
 };
@@ -47,6 +49,7 @@ struct run {
     struct store store;
     struct matrices matrices;
     struct pool pool;
+    struct reclaim reclaim;
     struct queue queue;
     struct progress progress;
     struct active *active; /* --jobs places */
@@ -153,26 +156,31 @@ static bool claim(struct run *r, struct queue_cell *item, char *const *worker,
 static void start_claimed(struct run *r, struct queue_cell *item, char *const *worker,
         struct pool_lease *lease, struct text *err) {
     struct active *a = r->active;
-    struct text gpus = {0}, why = {0};
+    struct text numbers = {0}, why = {0};
     while (a->item) {
         a++;
     }
     if (claim(r, item, worker, &a->folder, err)) {
-        pool_show(lease, &gpus);
+        struct launch_gpus gpus = {0};
+        int64_t *before_bytes = reclaim_before(&r->reclaim, lease, &gpus.missing_bytes);
+        pool_show(lease, &numbers);
+        gpus.numbers = (char *)text_get(&numbers);
         // A cell that was given no GPU sees none, or a peer's `auto` would take one.
         if (r->launcher->start(&a->launch, text_get(&a->folder),
-                    r->workers.override ? NULL : text_get(&gpus), &why)) {
+                    r->workers.override ? NULL : &gpus, &why)) {
             a->item = item;
             a->lease = *lease;
+            a->before_bytes = before_bytes;
             a->began_ms = clocks_now_ms();
             *lease = (struct pool_lease){0};
             r->running++;
         } else {
+            free(before_bytes);
             record_plainly(
                     r, item, STATUS_FAILED, text_get(&a->folder), text_get(&why), err);
         }
     }
-    text_finish(&gpus);
+    text_finish(&numbers);
     text_finish(&why);
 }
 
@@ -221,8 +229,11 @@ static void start_more(struct run *r, struct text *err) {
 /* Kill what a dead supervisor left to us, its subreaper: all but the other supervisors'
  * families. */
 static void sweep_strays(struct run *r) {
-    pid_t *spare = text_allocate_zeroed((size_t)r->options->jobs + 1, sizeof *spare);
+    pid_t *spare = text_allocate_zeroed((size_t)r->options->jobs + 2, sizeof *spare);
     int count = 0;
+    if (r->reclaim.gauge.child.pid) {
+        spare[count++] = r->reclaim.gauge.child.pid;
+    }
     for (int i = 0; i < r->options->jobs; i++) {
         if (r->active[i].item) {
             spare[count++] = r->active[i].launch.child.pid;
@@ -251,7 +262,8 @@ static void finish_one(struct run *r, struct active *a, struct text *err) {
         text_add(err, why.size ? text_get(&why) : text_get(&worse));
         queue_done(item);
     }
-    pool_give_back(&r->pool, &a->lease);
+    reclaim_wait(&r->reclaim, &r->pool, &a->lease, a->before_bytes, item->cell->id,
+            clocks_now_ms());
     text_finish(&why);
     text_finish(&worse);
 }
@@ -287,7 +299,11 @@ static void wait_for_something(struct run *r) {
                 .fd = a->item ? r->launcher->descriptor(&a->launch) : -1,
                 .events = POLLIN};
     }
-    while (poll(p, 2 + (nfds_t)r->options->jobs, -1) < 0 && errno == EINTR) {
+    int64_t next_ms = reclaim_next_ms(&r->reclaim), now_ms = clocks_now_ms();
+    int limit_ms = next_ms == CLOCKS_NEVER ? -1
+                   : next_ms > now_ms      ? (int)(next_ms - now_ms)
+                                           : 0;
+    while (poll(p, 2 + (nfds_t)r->options->jobs, limit_ms) < 0 && errno == EINTR) {
     }
 }
 
@@ -303,10 +319,26 @@ static void take_interrupts(struct run *r) {
     cancel_all(r);
 }
 
+/* GPUs whose memory is back may be used again. */
+static void reclaim_gpus(struct run *r) {
+    struct text said = {0};
+    reclaim_look(&r->reclaim, &r->pool, clocks_now_ms(), &said);
+    for (const char *line = text_get(&said); *line; line = strchr(line, '\n') + 1) {
+        progress_say(&r->progress, "%.*s", (int)strcspn(line, "\n"), line);
+    }
+    text_finish(&said);
+}
+
+/* Whether something is still to start once GPUs have their memory back. */
+static bool more_may_start(const struct run *r) {
+    return r->reclaim.count > 0 && !r->interrupts && !r->broken &&
+           !queue_is_empty(&r->queue);
+}
+
 static void run_cells(struct run *r, struct text *err) {
     for (;;) {
         start_more(r, err);
-        if (r->running == 0) {
+        if (r->running == 0 && !more_may_start(r)) {
             return;
         }
         draw(r);
@@ -321,6 +353,7 @@ static void run_cells(struct run *r, struct text *err) {
                 finish_one(r, &r->active[i], err);
             }
         }
+        reclaim_gpus(r);
         take_interrupts(r);
     }
 }
@@ -343,7 +376,12 @@ static bool open_everything(struct run *r, struct text *err) {
         return false;
     }
     machine_init(&r->machine);
-    return workers_init(&r->workers, err) && family_adopt_orphans(err) &&
+    if (!workers_init(&r->workers, err)) {
+        return false;
+    }
+    reclaim_init(&r->reclaim, r->workers.has_cuda ? r->workers.cuda : NULL,
+            r->machine.gpu_bus_ids, r->machine.gpu_count);
+    return family_adopt_orphans(err) &&
            pool_init(&r->pool, o->jobs, o->devices.count ? o->devices.items : NULL,
                    r->machine.gpu_count, err) &&
            (o->command == COMMAND_TRY ? matrices_load_try(&r->matrices, o, err)
@@ -449,6 +487,7 @@ static void close_everything(struct run *r) {
     free(r->polled);
     queue_finish(&r->queue);
     matrices_finish(&r->matrices);
+    reclaim_finish(&r->reclaim);
     pool_finish(&r->pool);
     workers_finish(&r->workers);
     machine_finish(&r->machine);

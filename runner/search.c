@@ -12,12 +12,23 @@
 #include "runner/clocks.h"
 #include "runner/estimate.h"
 #include "runner/family.h"
+#include "runner/gauge.h"
 #include "runner/launch.h"
-#include "runner/machine.h"
+#include "runner/reclaim.h"
 #include "runner/signals.h"
+#include "runner/workers.h"
 
 #define PROBE_STEPS 3 /* every allocation there is has been made after two */
 #define SWEEP_MS 10000
+
+/* The attempt's GPUs, whose memory has to be back before the next probe. */
+struct devices {
+    struct workers workers;
+    struct gauge gauge;
+    char **bus_ids; /* NULL-terminated; the strings are the machine's */
+    int count;
+    int64_t *before_bytes;
+};
 
 /* How one probe ended. */
 struct probe {
@@ -112,8 +123,68 @@ static void read_outcome(const char *folder, struct probe *p) {
     text_finish(&ignored);
 }
 
-static enum search_end make_probe(
-        const struct search *s, int64_t batch, struct probe *p, struct text *err) {
+/* ---- devices ---- */
+
+static void find_devices(const struct search *s, struct devices *d) {
+    const struct machine *m = s->machine;
+    struct text ignored = {0};
+    *d = (struct devices){0};
+    workers_init(&d->workers, &ignored);
+    gauge_init(&d->gauge, d->workers.has_cuda ? d->workers.cuda : NULL);
+    d->bus_ids = text_allocate_zeroed((size_t)m->gpu_count + 1, sizeof *d->bus_ids);
+    char *copy = text_copy(s->gpus->numbers ? s->gpus->numbers : ""), *rest = copy;
+    char *word;
+    while ((word = strsep(&rest, ",")) && *word && d->count < m->gpu_count) {
+        long number = strtol(word, NULL, 10);
+        if (number >= 0 && number < m->gpu_count) {
+            d->bus_ids[d->count++] = m->gpu_bus_ids[number];
+        }
+    }
+    d->before_bytes =
+            text_allocate_zeroed((size_t)d->count + 1, sizeof *d->before_bytes);
+    gauge_read(&d->gauge, d->bus_ids, d->count, d->before_bytes, NULL);
+    free(copy);
+    text_finish(&ignored);
+}
+
+static void finish_devices(struct devices *d) {
+    gauge_finish(&d->gauge);
+    workers_finish(&d->workers);
+    free(d->bus_ids);
+    free(d->before_bytes);
+}
+
+static bool memory_is_back(struct devices *d) {
+    int64_t *now = text_allocate_zeroed((size_t)d->count + 1, sizeof *now);
+    bool back = true;
+    gauge_read(&d->gauge, d->bus_ids, d->count, now, NULL);
+    for (int i = 0; i < d->count; i++) {
+        back = back && !reclaim_is_missing(d->before_bytes[i], now[i]);
+    }
+    free(now);
+    return back;
+}
+
+/* A probe that meets what the last one has not given back yet would mislead. */
+static void await_memory(const struct search *s, struct devices *d) {
+    int64_t deadline_ms = clocks_now_ms() + RECLAIM_LIMIT_MS;
+    int pause_ms = RECLAIM_FIRST_PAUSE_MS;
+    while (!memory_is_back(d) && clocks_now_ms() < deadline_ms) {
+        // What ends the attempt is only seen here: the next probe acts on it.
+        struct pollfd p[] = {{.fd = s->signal_fd, .events = POLLIN},
+                {.fd = s->parent_fd, .events = POLLIN}};
+        if (poll(p, 2, pause_ms) > 0) {
+            return;
+        }
+        pause_ms = 2 * pause_ms < RECLAIM_LAST_PAUSE_MS ? 2 * pause_ms
+                                                        : RECLAIM_LAST_PAUSE_MS;
+    }
+}
+
+/* ---- probes ---- */
+
+static enum search_end make_probe(const struct search *s, struct devices *d,
+        int64_t batch, struct probe *p, struct text *err) {
     struct launch l = {0};
     struct text folder = {0}, ignored = {0};
     enum search_end end = SEARCH_FAILED;
@@ -124,7 +195,8 @@ static enum search_end make_probe(
         end = await(s, &l);
         launch_local.collect(&l, &ignored);
         // Its supervisor has swept already, unless it was killed.
-        family_kill_all(NULL, 0, SWEEP_MS);
+        family_kill_all(&d->gauge.child.pid, d->gauge.child.pid ? 1 : 0, SWEEP_MS);
+        await_memory(s, d);
         read_outcome(text_get(&folder), p);
         p->ms = clocks_now_ms() - began_ms;
     }
@@ -161,16 +233,18 @@ static void keep(json_t *probes, const struct probe *p) {
 enum search_end search_run(struct search *s, struct text *err) {
     struct bracket b;
     struct estimate estimate;
+    struct devices devices;
     struct probe p;
     int64_t began_ms = clocks_now_ms(), batch;
     json_t *probes = json_array();
     enum search_end end = SEARCH_DONE;
     bool fault = false;
     bracket_init(&b);
-    estimate_init(&estimate, s->spec);
+    find_devices(s, &devices);
+    estimate_init(&estimate, s->spec, devices.bus_ids);
     bracket_hint(&b, estimate_batch(&estimate));
     while (end == SEARCH_DONE && !fault && (batch = bracket_next(&b))) {
-        end = make_probe(s, batch, &p, err);
+        end = make_probe(s, &devices, batch, &p, err);
         if (end != SEARCH_DONE) {
             break;
         }
@@ -183,6 +257,7 @@ enum search_end search_run(struct search *s, struct text *err) {
             bracket_hint(&b, estimate_batch(&estimate));
         }
     }
+    finish_devices(&devices);
     s->batch = fault ? batch : b.low ? b.low : 1;
     s->record = json_pack("{s:I, s:f, s:o}", "batch", (json_int_t)s->batch, "seconds",
             (double)(clocks_now_ms() - began_ms) / 1e3, "probes", probes);

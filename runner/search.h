@@ -18,6 +18,8 @@
 #include "matrix/owner.h"
 #include "matrix/spec.h"
 #include "matrix/text.h"
+#include "runner/launch.h"
+#include "runner/machine.h"
 
 enum search_end {
     SEARCH_DONE,
@@ -30,8 +32,10 @@ struct search {
     const char *folder;        /* the attempt's */
     const struct spec *spec;   /* whose batch is `max` */
     const struct owner *owner; /* probes carry its nonce, so one sweep finds them too */
-    int signal_fd;             /* signals to this process */
-    int parent_fd;             /* polls readable once the runner is dead; or −1 */
+    const struct machine *machine;
+    const struct launch_gpus *gpus; /* those of the attempt */
+    int signal_fd;                  /* signals to this process */
+    int parent_fd; /* polls readable once the runner is dead; or −1 */
 
     int64_t batch;  /* the answer */
     json_t *record; /* {batch, seconds, probes: [{batch, status, seconds, predicted}]};

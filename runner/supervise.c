@@ -20,6 +20,7 @@
 #include "runner/cgroup.h"
 #include "runner/clocks.h"
 #include "runner/family.h"
+#include "runner/launch.h"
 #include "runner/machine.h"
 #include "runner/outcome.h"
 #include "runner/rank.h"
@@ -39,6 +40,7 @@ struct supervisor {
     struct machine machine;
     struct cgroup cgroup;
     struct clocks clocks;
+    struct launch_gpus gpus;
     struct search search;  /* for `batch: max` */
     struct text spec_path; /* what the ranks read */
     int64_t memory_limit;
@@ -372,6 +374,7 @@ static bool write_record(struct supervisor *s, int leaked, bool oom_killed,
             .began_ms = s->clocks.began_ms,
             .ended_ms = clocks_now_ms(),
             .leaked = leaked,
+            .gpus = &s->gpus,
             .search = s->search.record,
             .limits = !s->memory_limit         ? ""
                       : s->cgroup.memory_limit ? "RLIMIT_DATA, cgroup2"
@@ -405,6 +408,8 @@ static void resolve_batch(struct supervisor *s) {
     s->search = (struct search){.folder = s->folder,
             .spec = &s->spec,
             .owner = &s->owner,
+            .machine = &s->machine,
+            .gpus = &s->gpus,
             .signal_fd = s->signal_fd,
             .parent_fd = s->parent_fd};
     switch (search_run(&s->search, &why)) {
@@ -465,6 +470,7 @@ bool supervise_run(const char *folder, struct text *err) {
     struct text path = {0};
     path_of(&s, "spec.json", &path);
     machine_init(&s.machine);
+    launch_told(&s.gpus);
     bool ok = spec_read(text_get(&path), &s.spec, err) && open_signals(&s, err) &&
               family_adopt_orphans(err) && register_owner(&s, err) &&
               run_attempt(&s, err);
@@ -480,6 +486,7 @@ bool supervise_run(const char *folder, struct text *err) {
     text_finish(&s.reason);
     text_finish(&s.spec_path);
     search_finish(&s.search);
+    launch_gpus_finish(&s.gpus);
     spec_finish(&s.spec);
     owner_finish(&s.owner);
     machine_finish(&s.machine);

@@ -385,6 +385,19 @@ static void declared_out_of_memory_keeps_its_bytes(void **state) {
     assert_true(a->record.predicted);
 }
 
+static void device_out_of_memory_is_recorded_like_the_hosts(void **state) {
+    struct attempt *a = *state;
+    tell(a, "oom_device", -1);
+    run(a);
+    ends_as(a, STATUS_OOM_DEVICE);
+    assert_int_equal(a->record.bytes_asked, 8192);
+    assert_int_equal(a->record.bytes_free, 2048);
+    assert_false(a->record.predicted);
+    assert_string_equal(a->record.phase, "measure");
+    assert_int_equal(a->record.last_step, 1);
+    assert_string_equal(a->record.error, "device memory: out of memory");
+}
+
 static void worker_cannot_declare_itself_ok_by_an_error(void **state) {
     struct attempt *a = *state;
     tell(a, "claims_ok", -1);
@@ -552,6 +565,7 @@ int main(void) {
             T(megabytes_of_output_are_ok),
             T(declared_errors_decide_the_status),
             T(declared_out_of_memory_keeps_its_bytes),
+            T(device_out_of_memory_is_recorded_like_the_hosts),
             T(worker_cannot_declare_itself_ok_by_an_error),
             T(error_before_a_hang_is_the_cause),
             T(memory_limit_reaches_the_worker),

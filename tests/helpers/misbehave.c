@@ -212,6 +212,52 @@ static void do_oom(void) {
         "\"text\":\"4096 bytes do not fit\"}\n");
     _exit(1);
 }
+static void do_oom_device(void) {
+    phase("measure");
+    step(1);
+    say("{\"event\":\"error\",\"t_ms\":5,\"kind\":\"oom_device\",\"phase\":\"measure\","
+        "\"step\":1,\"bytes_asked\":8192,\"bytes_free\":2048,"
+        "\"text\":\"device memory: out of memory\"}\n");
+    _exit(1);
+}
+
+static char *spec_path;
+
+/* "batch" of the spec. */
+static int batch(void) {
+    char bytes[8192];
+    int fd = open(spec_path, O_RDONLY);
+    ssize_t n = read(fd, bytes, sizeof bytes - 1);
+    bytes[n > 0 ? n : 0] = '\0';
+    close(fd);
+    char *at = strstr(bytes, "\"batch\":");
+    return at ? number(at + strlen("\"batch\":")) : 0;
+}
+
+/* Whether the batch is above $MISBEHAVE_BATCH. */
+static int too_large(void) {
+    const char *most = getenv("MISBEHAVE_BATCH");
+    return batch() > (most ? number(most) : 0);
+}
+
+static void do_oom_above(void) {
+    if (too_large()) {
+        do_oom_device();
+    }
+    finish();
+}
+static void do_segv_above(void) {
+    if (too_large()) {
+        do_segv();
+    }
+    finish();
+}
+static void do_hang_above(void) {
+    if (too_large()) {
+        do_hang();
+    }
+    finish();
+}
 static void do_error_then_hang(void) {
     say("{\"event\":\"error\",\"t_ms\":5,\"kind\":\"oom_device\",\"text\":\"no "
         "room\"}\n");
@@ -290,6 +336,10 @@ static const struct {
         {"slow_start", do_slow_start},
         {"invalid", do_invalid},
         {"oom", do_oom},
+        {"oom_device", do_oom_device},
+        {"oom_above", do_oom_above},
+        {"segv_above", do_segv_above},
+        {"hang_above", do_hang_above},
         {"error_then_hang", do_error_then_hang},
         {"claims_ok", do_claims_timeout},
         {"killed", do_killed},
@@ -304,6 +354,7 @@ int main(int argc, char **argv) {
         fputs("usage: misbehave run SPEC.json\n", stderr);
         return 2;
     }
+    spec_path = argv[2];
     if (fd) {
         event_fd = number(fd);
     }

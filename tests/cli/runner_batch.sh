@@ -1,0 +1,130 @@
+#!/usr/bin/env bash
+# `batch: max`: the largest batch that trains, by probes that count nowhere.
+set -euo pipefail
+source tests/helpers/runner.sh
+
+matrix real <<'YAML'
+description: How large a batch fits?
+defaults: {layers: 1, d_model: 16, heads: 2, seq_len: 16, steps: 4, warmup_steps: 1,
+  eval_batches: 1, data: "stories:20kB", threads: 1, device: cpu}
+experiments:
+  - name: large
+    batch: max
+    memory_limit: 24MiB
+  - name: pair
+    batch: max
+    memory_limit: 24MiB
+    ranks: 2
+    ddp: naive
+  - name: none
+    batch: max
+    memory_limit: 1MiB
+YAML
+# resolved MATRIX CELL: the batch that its record says it ran with
+resolved() {
+    sed -n 's/^  "batch": \([0-9]*\),*$/\1/p' "results/$1/cells/$2"-*/attempt-1/record.json
+}
+# A sanitizer's shadow memory alone is beyond any limit.
+limits=true
+! grep -qaE '__[at]san_init' "$build/worker-cpu" || limits=false
+if $limits; then
+    LM_WORKER=$build/worker-cpu run real.yaml
+    expect "the largest batch that memory_limit leaves trains" 0 'ok +large' 'ok +pair' \
+        'oom_host +none' '3 attempts, 2 ok, 1 oom_host'
+    # found CELL: its batch; proves that a probe trained with it, and none larger did
+    found() {
+        local cell=$1 batch step larger
+        batch=$(resolved real "$cell")
+        grep -q '"batch": "max"' results/real/cells/"$cell"-*/attempt-1/record.json ||
+            not_ok "$cell: the parameter stays max"
+        grep -q '"status": "ok"' results/real/cells/"$cell"-*/attempt-1/probe-"$batch"/record.json ||
+            not_ok "$cell: no probe trained with batch $batch"
+        step=$((batch < 100 ? 1 : batch / 50))
+        larger=$(grep -L '"status": "ok"' \
+            results/real/cells/"$cell"-*/attempt-1/probe-*/record.json |
+            sed 's/.*probe-\([0-9]*\).*/\1/' | sort -n | head -1)
+        [ "$((larger - batch))" -le "$step" ] ||
+            not_ok "$cell: $larger does not train, but $batch was taken"
+        grep -q "\"batch\": *$batch," results/real/cells/"$cell"-*/attempt-1/spec_resolved.json ||
+            not_ok "$cell: its ranks were told another batch"
+    }
+    found large
+    found pair
+    [ "$(find results/real -path '*/attempt-[0-9]/record.json' | wc -l)" = 3 ] || not_ok "probes are no attempts"
+    grep -q '## The largest batches' results/real/real_report.md || not_ok "the report shows them"
+    grep -q "^large,[0-9a-f]*,$(resolved real large)," results/real/real_largest_batch.csv ||
+        not_ok "and so does a table"
+    grep -q '^none,[0-9a-f]*,,' results/real/real_largest_batch.csv ||
+        not_ok "no batch was found where none trains"
+    head -1 results/real/real_results.csv | grep -q ',run_batch,' || not_ok "it has a column"
+    LM_WORKER=$build/worker-cpu run real.yaml
+    expect "what was found stands" 0 '0 attempts; 3 cells had fresh results'
+fi
+
+matrix fake <<'YAML'
+description: What ends a search?
+defaults: {steps: 5, warmup_steps: 1, batch: max, heartbeat_s: 0.3}
+experiments:
+  - name: device
+    env: {MISBEHAVE: oom_above, MISBEHAVE_BATCH: "37"}
+  - name: crash
+    env: {MISBEHAVE: segv_above, MISBEHAVE_BATCH: "5"}
+  - name: slow
+    env: {MISBEHAVE: hang_above, MISBEHAVE_BATCH: "2"}
+  - name: never
+    env: {MISBEHAVE: oom_device}
+  - name: noop
+    task: noop
+    env: {MISBEHAVE: noop}
+YAML
+run fake.yaml
+expect "a fault is no limit" 1 'ok +device' 'crashed +crash .*SIGSEGV' 'ok +slow' \
+    'oom_device +never' 'ok +noop'
+for pair in device=37 crash=8 slow=2 never=1; do
+    batch=$(resolved fake "${pair%=*}")
+    [ "$batch" = "${pair#*=}" ] || not_ok "${pair%=*}: batch $batch instead of ${pair#*=}"
+done
+grep -q '"bytes_asked": 8192' results/fake/cells/never-*/attempt-1/record.json ||
+    not_ok "what no batch could have is recorded"
+grep -q '"batch_search"' results/fake/cells/noop-*/attempt-1/record.json &&
+    not_ok "noop searches nothing"
+
+# Whatever kills a search leaves nothing.
+matrix stuck <<'YAML'
+description: What survives an interruption?
+defaults: {steps: 5, warmup_steps: 1, batch: max, heartbeat_s: 60, start_s: 60}
+experiments:
+  - name: stuck
+    env: {MISBEHAVE: stall}
+YAML
+probe_events='results/stuck/cells/stuck-*/attempt-*/probe-1/rank0.jsonl'
+for signal in INT TERM; do
+    rm -rf results/stuck
+    "$runner" stuck.yaml >out 2>err </dev/null &
+    pid=$!
+    wait_for_step "$probe_events"
+    kill -s $signal $pid
+    status=0
+    wait $pid || status=$?
+    expect "SIG$signal ends a search" 130 'interrupted +stuck'
+    nothing_left results/stuck || not_ok "SIG$signal: no process is left"
+done
+rm -rf results/stuck
+"$runner" stuck.yaml >out 2>err </dev/null &
+pid=$!
+wait_for_step "$probe_events"
+kill -KILL $pid
+wait $pid 2>/dev/null || true
+nothing_left results/stuck || not_ok "a dead runner: no process is left"
+rm -rf results/stuck
+"$runner" stuck.yaml >out 2>err </dev/null &
+pid=$!
+wait_for_step "$probe_events"
+supervisor=$(sed -n '/"supervisor"/,$ s/.*"pid": \([0-9]*\).*/\1/p' \
+    results/stuck/cells/stuck-*/attempt-1/owner.json)
+kill -KILL "$supervisor"
+status=0
+wait $pid || status=$?
+expect "a dead supervisor's search is lost" 1 'lost +stuck'
+nothing_left results/stuck || not_ok "a dead supervisor: no process is left"
+exit $failed
