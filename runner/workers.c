@@ -92,7 +92,8 @@ static char **command(char *first, char *second) {
 
 bool workers_uses_gpu(const struct workers *w, const struct params *p) {
     int64_t device = params_integer(p, PARAM_DEVICE);
-    return device == DEVICE_CUDA || (device == DEVICE_AUTO && w->has_cuda && w->has_gpu);
+    return device == DEVICE_CUDA ||
+           (device == DEVICE_AUTO && w->has_cuda && w->has_gpu);
 }
 
 char **workers_choose(

@@ -14,7 +14,7 @@ struct workers {
     char *folder;    /* where the runner's executable lies */
     char **override; /* the words of $LM_WORKER; NULL where it is unset */
     bool has_cpu, has_cuda, has_torch;
-    bool has_gpu; /* a driver is loaded: `device: auto` means the GPU */
+    bool has_gpu;             /* a driver is loaded: `device: auto` means the GPU */
     char *cpu, *cuda, *torch; /* their paths, there or not */
     char *python;             /* what starts `torch`: $LM_PYTHON, else .venv's, else
                                  python3 */
