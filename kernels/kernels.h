@@ -207,6 +207,10 @@ struct kernels {
     bool (*device_facts)(
             int device, struct device_facts *out, struct kernel_error *err);
     bool (*device_reaches)(int from, int to);
+    /* Optional, NULL where no profiler could ask: name what this thread does from the
+     * one to the other, which nest. Next to nothing where none is attached. */
+    void (*range_push)(const char *name);
+    void (*range_pop)(void);
     bool (*allocate)(int device, enum memory_kind kind, size_t bytes, void **out,
             struct kernel_error *err);
     void (*release)(int device, enum memory_kind kind, void *memory, size_t bytes);
@@ -389,6 +393,19 @@ struct kernels {
             const struct tensor *control, const struct adamw_options *options,
             struct kernel_error *);
 };
+
+/* The optional entries of that name. */
+static inline void kernels_range_push(const struct kernels *k, const char *name) {
+    if (k->range_push) {
+        k->range_push(name);
+    }
+}
+
+static inline void kernels_range_pop(const struct kernels *k) {
+    if (k->range_pop) {
+        k->range_pop();
+    }
+}
 
 #define NORM_CHUNK 65536
 #define ADAMW_BLOCK 128

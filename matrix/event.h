@@ -10,7 +10,7 @@
  *
  * `step` counts from 1: the steps finished. Its loss and accuracy are means over all
  * ranks (absent from an event that only the second brought), `tokens` and `ms` are of
- * that one step and rank: tokens × ranks ÷ ms is the live rate. Two events more that
+ * that one step and rank: tokens × ranks ÷ ms is the live rate. Three events more that
  * readers may ignore:
  *   facts     data, tokenizer, data_digest (SHA-256), data_bytes, train_tokens,
  *             val_tokens, test_tokens, tokenizer_vocab, vocab (the model's), threads,
@@ -20,6 +20,15 @@
  *   progress  phase, done, of: a sign of life where no step ends, as in evaluation or,
  *             once a second while ops complete, within a long step;
  *             waiting: true, once, where this rank has waited a second for another
+ *   ops       once, before the result: what the ops of a step cost, each timed by marks
+ *             of its own in `steps` instrumented steps. `ops` lists {op, what, calls,
+ *             ms, bytes, flops}: one row for all ops of a kind that produce the same,
+ *             `what` (a tensor, or the parameter whose gradient it is); calls, ms
+ *             (the median over the steps), bytes (each operand once, read and written;
+ *             no scratch) and flops (products: 2·m·n·k; attention: 4 forward and 10
+ *             backward for each pair that sees each other, head and element; else 0)
+ *             are of one step. `mark_ms` is the time between two marks with nothing
+ *             between them; nothing has been subtracted. Rank 0's is the record's `ops`
  * `error` has two fields more: `predicted` (true: the plan refused, nothing was tried)
  * and, where a later part of the project will serve it, kind "unsupported".
  */

@@ -52,6 +52,7 @@ struct engine_options {
 };
 
 struct engine; /* opaque */
+struct ledger; /* worker/ledger.h */
 
 /* What one step did, as the host reads it once the step has finished. */
 struct engine_step {
@@ -107,6 +108,13 @@ bool engine_step(struct engine *e, const int32_t *inputs, const int32_t *targets
  * on its way. */
 bool engine_step_instrumented(struct engine *e, const int32_t *inputs,
         const int32_t *targets, double lr, struct engine_phases *out, struct text *err);
+
+/*
+ * The same with a mark before each op, whose times `ledger` takes. The first call, on
+ * one that is zeroed, declares its rows and times marks with nothing between them.
+ */
+bool engine_step_ops(struct engine *e, const int32_t *inputs, const int32_t *targets,
+        double lr, struct ledger *ledger, struct text *err);
 
 /* Wait for the oldest queued step and read its outcome. */
 bool engine_finish_step(struct engine *e, struct engine_step *out, struct text *err);

@@ -1,7 +1,9 @@
 #include "worker/engine_state.h"
 
+#include <stdlib.h>
 #include <string.h>
 
+#include "worker/ledger.h"
 #include "worker/timeline.h"
 
 /* Phases of a timeline: the program's, and the batch's copy. */
@@ -49,21 +51,35 @@ static bool stage(struct engine *e, const int32_t *inputs, const int32_t *target
            text_fail(err, "cannot copy a batch to the device: %s", why.sentence);
 }
 
+/* What the stream is to do, under marks where `timeline` is given. */
+typedef bool (*work_fn)(struct engine *e, struct timeline *timeline, struct text *err);
+
 static bool execute(struct engine *e, struct timeline *timeline, struct text *err) {
-    return execute_step(
-            &e->executor, &e->training, (int)e->shape.accumulate, timeline, err);
+    int micros = (int)e->shape.accumulate;
+    return execute_step(&e->executor, &e->training, micros, timeline, err) &&
+           (!timeline || timeline_mark(timeline, PHASE_END, err));
 }
 
-/* The step's ops as a graph; nothing runs. */
-static bool capture(struct engine *e, struct timeline *timeline, struct graph **out,
-        struct text *err) {
+/* Nothing but marks. */
+static bool only_mark(struct engine *e, struct timeline *timeline, struct text *err) {
+    (void)e;
+    bool good = true;
+    for (int i = 0; good && i <= LEDGER_MARKS; i++) {
+        good = timeline_mark(timeline, 0, err);
+    }
+    return good;
+}
+
+/* The work as a graph; nothing runs. */
+static bool capture(struct engine *e, work_fn work, struct timeline *timeline,
+        struct graph **out, struct text *err) {
     const struct kernels *k = e->options.kernels;
     struct stream *s = e->options.stream;
     struct kernel_error why = {0}, ignored;
     if (!k->graph_begin(s, &why)) {
         return text_fail(err, "cannot begin a graph: %s", why.sentence);
     }
-    if (!execute(e, timeline, err)) {
+    if (!work(e, timeline, err)) {
         // The stream leaves capture; what failed has been said.
         if (k->graph_end(s, out, &ignored)) {
             k->graph_destroy(*out);
@@ -89,7 +105,8 @@ static bool run(struct engine *e, struct text *err) {
     if (!e->graphed || e->ring.queued == 0) {
         return execute(e, NULL, err);
     }
-    return (e->graph || capture(e, NULL, &e->graph, err)) && launch(e, e->graph, err);
+    return (e->graph || capture(e, execute, NULL, &e->graph, err)) &&
+           launch(e, e->graph, err);
 }
 
 static bool send_outcome(struct engine *e, struct text *err) {
@@ -104,14 +121,14 @@ bool engine_step(struct engine *e, const int32_t *inputs, const int32_t *targets
     return stage(e, inputs, targets, lr, err) && run(e, err) && send_outcome(e, err);
 }
 
-/* The marks of an instrumented step, eager or in a graph of its own. */
-static bool run_marked(struct engine *e, struct timeline *timeline, struct text *err) {
+/* Work under marks, eager or in a graph of its own. */
+static bool run_marked(
+        struct engine *e, work_fn work, struct timeline *timeline, struct text *err) {
     struct graph *graph = NULL;
     if (!e->graphed) {
-        return execute(e, timeline, err) && timeline_mark(timeline, PHASE_END, err);
+        return work(e, timeline, err);
     }
-    bool good = capture(e, timeline, &graph, err) && launch(e, graph, err) &&
-                timeline_mark(timeline, PHASE_END, err);
+    bool good = capture(e, work, timeline, &graph, err) && launch(e, graph, err);
     struct kernel_error why = {0};
     if (good && !e->options.kernels->stream_synchronize(e->options.stream, &why)) {
         good = text_fail(err, "cannot wait for the step: %s", why.sentence);
@@ -127,8 +144,9 @@ bool engine_step_instrumented(struct engine *e, const int32_t *inputs,
     double ms[PHASE_TIMES] = {0};
     timeline_init(&timeline, e->options.kernels, e->options.stream);
     bool good = timeline_mark(&timeline, PHASE_DATA, err) &&
-                stage(e, inputs, targets, lr, err) && run_marked(e, &timeline, err) &&
-                send_outcome(e, err) && timeline_read(&timeline, ms, err);
+                stage(e, inputs, targets, lr, err) &&
+                run_marked(e, execute, &timeline, err) && send_outcome(e, err) &&
+                timeline_read(&timeline, ms, err);
     timeline_finish(&timeline);
     if (good) {
         *out = (struct engine_phases){.data_ms = ms[PHASE_DATA],
@@ -137,6 +155,44 @@ bool engine_step_instrumented(struct engine *e, const int32_t *inputs,
                 .comm_exposed_ms = ms[PHASE_REDUCE],
                 .optimizer_ms = ms[PHASE_OPTIMIZER]};
     }
+    return good;
+}
+
+/* What a mark costs, between marks that have nothing between them. */
+static bool time_marks(struct engine *e, double *ms, struct text *err) {
+    static const int each[1];
+    struct timeline timeline;
+    double sum = 0;
+    timeline_init(&timeline, e->options.kernels, e->options.stream);
+    timeline.of_op = each;
+    bool good = run_marked(e, only_mark, &timeline, err) &&
+                timeline_read(&timeline, &sum, err);
+    timeline_finish(&timeline);
+    *ms = sum / LEDGER_MARKS;
+    return good;
+}
+
+bool engine_step_ops(struct engine *e, const int32_t *inputs, const int32_t *targets,
+        double lr, struct ledger *ledger, struct text *err) {
+    if (!ledger->rows) {
+        ledger_init(ledger, &e->training, &e->parameters, &e->shape,
+                (int)e->shape.accumulate);
+        if (!time_marks(e, &ledger->mark_ms, err)) {
+            return false;
+        }
+    }
+    struct timeline timeline;
+    double *ms = text_allocate_zeroed((size_t)ledger->count, sizeof *ms);
+    timeline_init(&timeline, e->options.kernels, e->options.stream);
+    timeline.of_op = ledger->of_op;
+    bool good = stage(e, inputs, targets, lr, err) &&
+                run_marked(e, execute, &timeline, err) && send_outcome(e, err) &&
+                timeline_read(&timeline, ms, err);
+    timeline_finish(&timeline);
+    if (good) {
+        ledger_add_step(ledger, ms);
+    }
+    free(ms);
     return good;
 }
 

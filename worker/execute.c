@@ -10,17 +10,13 @@ struct call {
     bool first; /* micro-step */
 };
 
-static bool adds(const struct call *c, enum op_accumulate accumulate) {
-    return accumulate == ACCUMULATE ||
-           (accumulate == ACCUMULATE_AFTER_FIRST && !c->first);
-}
-
 static bool call_transformer(const struct call *c, struct kernel_error *why) {
     const struct shape *shape = c->x->shape;
     const struct kernels *k = shape->kernels;
     struct stream *s = c->x->stream;
     struct tensor *const *t = c->t;
-    bool add = adds(c, c->op->accumulate), add_dx = adds(c, c->op->accumulate_dx);
+    bool add = op_adds(c->op->accumulate, c->first);
+    bool add_dx = op_adds(c->op->accumulate_dx, c->first);
     switch (c->op->kind) {
     case OP_EMBEDDING_FORWARD:
         return k->embedding_forward(s, t[0], t[1], t[2], t[3], why);
@@ -81,8 +77,8 @@ static bool call(const struct call *c, struct kernel_error *why, struct text *er
         return k->classifier(s, t[0], t[1], t[2], t[3], t[4], x->shape->vocab,
                 op->gradient, op->factor, why);
     case OP_LOSS_SUM:
-        return k->loss_sum(
-                s, t[0], t[1], t[2], op->factor, adds(c, op->accumulate), why);
+        return k->loss_sum(s, t[0], t[1], t[2], op->factor,
+                op_adds(op->accumulate, c->first), why);
     case OP_ALL_REDUCE:
         return comm_all_reduce(x->comm, s, t[0], op->from, op->to, err);
     case OP_COMM_WAIT:
@@ -177,25 +173,42 @@ static void bind_micro(struct program *p, int micro) {
     }
 }
 
+/* As execute_op(), in a range of its own for a profiler. */
+static bool execute_ranged(const struct executor *x, const struct program *p,
+        const struct op *op, bool first, struct text *err) {
+    kernels_range_push(x->shape->kernels, op_name(op->kind));
+    bool good = execute_op(x, p, op, first, err);
+    kernels_range_pop(x->shape->kernels);
+    return good;
+}
+
 static bool execute_range(const struct executor *x, struct program *p, int from, int to,
         int micro, int micros, struct timeline *timeline, struct text *err) {
-    for (int i = from; i < to; i++) {
+    const struct kernels *kernels = x->shape->kernels;
+    const struct op *last = NULL;
+    bool good = true;
+    for (int i = from; good && i < to; i++) {
         const struct op *op = &p->ops[i];
-        if ((op->when == WHEN_FIRST_MICRO && micro > 0) ||
-                (op->when == WHEN_LAST_MICRO && micro < micros - 1)) {
+        if (!op_runs(op, micro, micros)) {
             continue;
         }
-        if (timeline && !timeline_mark(timeline, (int)op->phase, err)) {
-            return false;
+        if (last && last->phase != op->phase) {
+            kernels_range_pop(kernels);
         }
-        if (!execute_op(x, p, op, micro == 0, err)) {
-            return false;
+        if (!last || last->phase != op->phase) {
+            kernels_range_push(kernels, op_phase_name(op->phase));
         }
-        if (x->alive) {
+        last = op;
+        good = (!timeline || timeline_mark_op(timeline, i, (int)op->phase, err)) &&
+               execute_ranged(x, p, op, micro == 0, err);
+        if (good && x->alive) {
             x->alive(x->user);
         }
     }
-    return true;
+    if (last) {
+        kernels_range_pop(kernels);
+    }
+    return good;
 }
 
 bool execute_step(const struct executor *x, struct program *p, int micros,

@@ -27,7 +27,8 @@ struct executor {
 /*
  * Queue one whole step: forward and backward `micros` times on one staged batch after
  * the other, then what stands behind them once. `timeline` NULL: not instrumented;
- * else phases are marked by their enum. False names the op that was refused.
+ * else phases are marked by their enum, or ops as it says. A profiler sees a range
+ * around every op, within one around its phase. False names the op that was refused.
  */
 bool execute_step(const struct executor *x, struct program *p, int micros,
         struct timeline *timeline, struct text *err);

@@ -34,6 +34,11 @@ static const struct {
         [OP_ADAMW] = {"adamw", "wmmmrrr"},
 };
 
+const char *op_phase_name(enum phase phase) {
+    static const char *const names[] = {"forward", "backward", "reduce", "optimizer"};
+    return names[phase];
+}
+
 const char *op_name(enum op_kind kind) {
     return types[kind].name;
 }
@@ -44,6 +49,15 @@ const char *op_access(enum op_kind kind) {
 
 bool op_writes(char access) {
     return access != 'r';
+}
+
+bool op_runs(const struct op *op, int micro, int micros) {
+    return (op->when != WHEN_FIRST_MICRO || micro == 0) &&
+           (op->when != WHEN_LAST_MICRO || micro == micros - 1);
+}
+
+bool op_adds(enum op_accumulate accumulate, bool first) {
+    return accumulate == ACCUMULATE || (accumulate == ACCUMULATE_AFTER_FIRST && !first);
 }
 
 static int tensor_add(struct program *p, const struct program_tensor *t) {

@@ -49,6 +49,8 @@ enum op_kind {
 
 enum phase { PHASE_FORWARD, PHASE_BACKWARD, PHASE_REDUCE, PHASE_OPTIMIZER };
 
+const char *op_phase_name(enum phase phase); /* "forward" */
+
 /* In which micro-steps of an accumulated step an op of forward or backward runs. */
 enum op_when { WHEN_ALWAYS, WHEN_FIRST_MICRO, WHEN_LAST_MICRO };
 
@@ -148,6 +150,12 @@ const char *op_name(enum op_kind kind); /* the kernel's, "matmul_forward" */
  */
 const char *op_access(enum op_kind kind);
 bool op_writes(char access);
+
+/* Whether the op runs in micro-step `micro` of `micros`. */
+bool op_runs(const struct op *op, int micro, int micros);
+
+/* Whether an output is added to, in the first micro-step or in a later one. */
+bool op_adds(enum op_accumulate accumulate, bool first);
 
 /*
  * Whether every planned tensor is written before it is read, ops of each phase stand

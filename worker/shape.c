@@ -98,11 +98,10 @@ bool shape_init(struct shape *s, const struct engine_options *options,
 /* -- FLOPs ---------------------------------------------------------------------------
  */
 
-static double mean_keys(const struct attention_shape *a) {
+double shape_seen_pairs(const struct attention_shape *a) {
     int64_t window = a->window && a->window < a->seq_len ? a->window : a->seq_len;
-    double seen = (double)window * (double)(window + 1) / 2 +
-                  (double)(a->seq_len - window) * (double)window;
-    return seen / (double)a->seq_len;
+    return (double)window * (double)(window + 1) / 2 +
+           (double)(a->seq_len - window) * (double)window;
 }
 
 double shape_flops_per_token(const struct shape *s, bool recomputation) {
@@ -111,7 +110,7 @@ double shape_flops_per_token(const struct shape *s, bool recomputation) {
     double qkv = heads * (double)s->attention_shape.head_dim * c;
     double down = c * ff, up = s->gpt ? c * ff : 2 * c * ff;
     double block = qkv + c * c + up + down;
-    double keys = mean_keys(&s->attention_shape);
+    double keys = shape_seen_pairs(&s->attention_shape) / (double)s->seq_len;
     double flops = 6 * (layers * block + (double)s->vocab * c) + 12 * layers * c * keys;
     if (recomputation && s->segment) {
         double segments = (double)((s->layers + s->segment - 1) / s->segment);

@@ -38,6 +38,9 @@ struct shape {
 bool shape_init(struct shape *s, const struct engine_options *options,
         bool *unsupported, struct text *err);
 
+/* Pairs of a query and a key that it sees, of one sequence and head. */
+double shape_seen_pairs(const struct attention_shape *a);
+
 /*
  * FLOPs of one trained token by design §8: 6 × parameters in matrix products +
  * 12 × layers × d_model × mean unmasked keys; with `recomputation` also the products

@@ -17,7 +17,7 @@ void timeline_finish(struct timeline *t) {
 
 bool timeline_mark(struct timeline *t, int phase, struct text *err) {
     struct kernel_error why = {0};
-    if (t->count && t->marks[t->count - 1].phase == phase) {
+    if (!t->of_op && t->count && t->marks[t->count - 1].phase == phase) {
         return true;
     }
     if (t->count == t->capacity) {
@@ -32,6 +32,10 @@ bool timeline_mark(struct timeline *t, int phase, struct text *err) {
     t->count++;
     return t->kernels->event_mark(t->stream, mark->event, &why) ||
            text_fail(err, "cannot record an event: %s", why.sentence);
+}
+
+bool timeline_mark_op(struct timeline *t, int index, int phase, struct text *err) {
+    return timeline_mark(t, t->of_op ? t->of_op[index] : phase, err);
 }
 
 bool timeline_read(struct timeline *t, double *sums, struct text *err) {

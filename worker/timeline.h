@@ -15,14 +15,20 @@ struct timeline {
         int phase; /* what the time after the event belongs to */
     } * marks;
     int count, capacity;
+    const int *of_op; /* not owned: what each op of a program belongs to, and then every
+                         mark is made; NULL: an op belongs to its phase */
 };
 
 void timeline_init(
         struct timeline *t, const struct kernels *kernels, struct stream *stream);
 void timeline_finish(struct timeline *t); /* zeroed is fine */
 
-/* From here on the stream's time belongs to `phase` (any small number ≥ 0). */
+/* From here on the stream's time belongs to `phase` (any small number ≥ 0); where it
+ * does already, nothing is marked but by `of_op`. */
 bool timeline_mark(struct timeline *t, int phase, struct text *err);
+
+/* The same before op `index` of a program, in `phase`. */
+bool timeline_mark_op(struct timeline *t, int index, int phase, struct text *err);
 
 /*
  * Milliseconds between marks added up into sums[phase]; what follows the last mark

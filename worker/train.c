@@ -4,6 +4,7 @@
 
 #include "worker/backend.h"
 #include "worker/inject.h"
+#include "worker/ledger.h"
 #include "worker/measure.h"
 #include "worker/outcome.h"
 #include "worker/schedule.h"
@@ -215,12 +216,25 @@ static bool create_engine(struct trainer *t) {
     return true;
 }
 
+/* A phase of the attempt, which a profiler sees as a range. */
+static bool enter(struct trainer *t, const char *phase) {
+    if (t->in_phase) {
+        kernels_range_pop(backend_kernels());
+    }
+    t->in_phase = true;
+    kernels_range_push(backend_kernels(), phase);
+    return attempt_phase(t->attempt, phase);
+}
+
 static bool start(struct trainer *t) {
-    return attempt_phase(t->attempt, "start") && load_data(t) && count_steps(t) &&
-           create_stream(t) && check_plan(t) && meet(t) && create_engine(t);
+    return enter(t, "start") && load_data(t) && count_steps(t) && create_stream(t) &&
+           check_plan(t) && meet(t) && create_engine(t);
 }
 
 static void finish(struct trainer *t) {
+    if (t->in_phase) {
+        kernels_range_pop(backend_kernels());
+    }
     engine_destroy(t->engine);
     comm_destroy(t->comm);
     if (t->stream) {
@@ -466,15 +480,34 @@ static bool instrument(struct trainer *t) {
     return true;
 }
 
+/* The same op by op, in steps of their own: a mark costs more than a small op. */
+static bool instrument_ops(struct trainer *t) {
+    struct ledger ledger = {0};
+    bool good = true;
+    for (int i = 0; good && i < LEDGER_STEPS; i++) {
+        struct engine_step unused;
+        struct text err = {0};
+        int64_t step = t->steps + TRAINER_INSTRUMENTED + i;
+        load_step(t, step);
+        good = engine_step_ops(t->engine, t->inputs, t->targets,
+                       schedule_rate(t->params, step, t->steps), &ledger, &err) &&
+               engine_finish_step(t->engine, &unused, &err);
+        good = check(t, good, &err);
+    }
+    good = good && attempt_send_object(t->attempt, "ops", ledger_to_json(&ledger));
+    ledger_finish(&ledger);
+    return good;
+}
+
 bool train_run(struct attempt *a) {
     struct trainer t = {.attempt = a,
             .params = &a->spec.params,
             .first_loss = NAN,
             .final_loss = NAN};
     double warmup_ms;
-    bool done = start(&t) && attempt_phase(a, "warmup") &&
+    bool done = start(&t) && enter(&t, "warmup") &&
                 run_steps(&t, 0, t.warmup_steps, NULL, &warmup_ms) &&
-                attempt_phase(a, "measure") &&
+                enter(&t, "measure") &&
                 run_steps(&t, t.warmup_steps, t.steps, t.step_ms, &t.window_ms) &&
                 check_outcome(&t);
     if (!done) {
@@ -482,9 +515,9 @@ bool train_run(struct attempt *a) {
     }
     t.train_ms = warmup_ms + t.window_ms;
     t.comm_bytes = t.comm ? comm_bytes_moved(t.comm) : 0;
-    if (!attempt_phase(a, "eval") || !evaluate(&t, &t.evaluation) ||
-            !attempt_phase(a, "instrument") || !instrument(&t) ||
-            !attempt_phase(a, "end") || !outcome_send_result(&t)) {
+    if (!enter(&t, "eval") || !evaluate(&t, &t.evaluation) ||
+            !enter(&t, "instrument") || !instrument(&t) || !instrument_ops(&t) ||
+            !enter(&t, "end") || !outcome_send_result(&t)) {
         return false;
     }
     finish(&t);

@@ -45,6 +45,7 @@ struct trainer {
     double window_ms, train_ms, startup_ms;
     double first_loss, final_loss;            /* means over ranks */
     int64_t comm_bytes;                       /* moved in all steps */
+    bool in_phase;                            /* a range is open for a profiler */
     struct engine_step last;                  /* of the last step */
     struct evaluation evaluation;             /* after the last step */
     double phase_ms[5][TRAINER_INSTRUMENTED]; /* in struct engine_phases' order */

@@ -17,6 +17,8 @@ void cuda_driver_facts(int device, struct device_facts *out);
 bool cuda_device_facts(int device, struct device_facts *out,
         struct kernel_error *err); /* kernels/cuda/facts.c */
 bool cuda_device_reaches(int from, int to);
+void cuda_range_push(const char *name); /* kernels/cuda/range.c */
+void cuda_range_pop(void);
 bool cuda_allocate(int device, enum memory_kind kind, size_t bytes, void **out,
         struct kernel_error *err);
 void cuda_release(int device, enum memory_kind kind, void *memory, size_t bytes);

@@ -30,6 +30,8 @@ const struct kernels *kernels_cuda(void) {
             .occupancy = cuda_occupancy,
             .device_facts = cuda_device_facts,
             .device_reaches = cuda_device_reaches,
+            .range_push = cuda_range_push,
+            .range_pop = cuda_range_pop,
             .allocate = cuda_allocate,
             .release = cuda_release,
             .stream_create = cuda_stream_create,

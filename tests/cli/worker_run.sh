@@ -16,6 +16,9 @@ order=$(sed -n 's/.*"event":"\(hello\|phase\|result\)".*\("name":"[a-z]*"\).*/\2
 [ "$(grep -c '"event":"step"' "$folder/events")" = 4 ] || not_ok "one event a step"
 [ "$(tail -n 1 "$folder/events" | grep -c '"event":"result"')" = 1 ] ||
     not_ok "the result is last"
+[ "$(grep -c '"event":"ops"' "$folder/events")" = 1 ] || not_ok "the ops of a step, once"
+grep '"event":"ops"' "$folder/events" | grep -qE '"steps":3,"mark_ms":[0-9.e-]+,"ops":\[.*"op":"matmul_forward","what":"hidden","calls":1,"ms":[0-9.e-]+,"bytes":[0-9]+,"flops":[0-9.]+' ||
+    not_ok "ops tell what they do, cost and move"
 [ -s "$folder/stderr" ] && not_ok "nothing is said on standard error"
 for metric in tokens_per_s window_tokens window_ms window_steps step_ms_median \
     step_ms_p10 step_ms_p90 step_noise data_ms forward_ms backward_ms comm_exposed_ms \
