@@ -18,6 +18,9 @@ void record_finish(struct record *r) {
     free(r->phase);
     free(r->error);
     free(r->stderr_tail);
+    free(r->profiler);
+    free(r->profile);
+    json_decref(r->ops);
     for (int i = 0; i < r->rank_count; i++) {
         free(r->ranks[i].phase);
     }
@@ -64,6 +67,16 @@ static bool read_ranks(
     return true;
 }
 
+/* What not every attempt has, and records of earlier versions lack. */
+static void read_optional(struct record *r, struct fields *f) {
+    bool profiled = json_object_get(f->object, "profiler") != NULL;
+    r->profiler = profiled ? fields_copy(f, "profiler") : text_copy("");
+    r->profile = profiled ? fields_copy(f, "profile") : text_copy("");
+    if (json_object_get(f->object, "ops")) {
+        r->ops = json_incref((json_t *)fields_object(f, "ops"));
+    }
+}
+
 /* Everything but ranks and parameters. */
 static void read_fields(struct record *r, struct fields *f) {
     r->matrix = fields_copy(f, "matrix");
@@ -94,6 +107,7 @@ static void read_fields(struct record *r, struct fields *f) {
     r->metrics = json_incref((json_t *)fields_object(f, "metrics"));
     r->memory = json_incref((json_t *)fields_array(f, "memory"));
     r->provenance = json_incref((json_t *)fields_object(f, "provenance"));
+    read_optional(r, f);
 }
 
 /* Metrics are numbers or null: readers may then use them without asking again. */
@@ -196,6 +210,13 @@ json_t *record_to_json(const struct record *r) {
             or_empty(r->memory, json_array()), "provenance",
             or_empty(r->provenance, json_object()), "params",
             params_to_json(&r->params, false));
+    if (r->profiler && *r->profiler) {
+        json_object_set_new(root, "profiler", fields_string(r->profiler));
+        json_object_set_new(root, "profile", fields_string(r->profile));
+    }
+    if (r->ops) {
+        json_object_set(root, "ops", r->ops);
+    }
     json_object_update(root, cause);
     json_object_update(root, rest);
     json_decref(cause);

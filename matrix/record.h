@@ -49,6 +49,11 @@ struct record {
 
     struct record_rank *ranks;
     int rank_count;
+    char *profiler;     /* that rank 0 ran under, "nsys"; "" for none: an attempt with
+                           one is shown, its numbers are used nowhere */
+    char *profile;      /* files that it left in the attempt's folder, "" none */
+    json_t *ops;        /* rank 0's event `ops` (event.h): {steps, mark_ms, ops: […]};
+                           NULL where it sent none */
     json_t *metrics;    /* object by metric name; absent names are unknown */
     json_t *memory;     /* array of {kind, planned_bytes, measured_bytes}, rank 0's */
     json_t *provenance; /* object: worker_build data_digest data tokenizer data_bytes

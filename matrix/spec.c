@@ -18,6 +18,7 @@ void spec_finish(struct spec *s) {
         free(*w);
     }
     free(s->worker);
+    free(s->profiler);
     *s = (struct spec){0};
 }
 
@@ -67,6 +68,9 @@ bool spec_parse(const char *name, const char *bytes, size_t size, struct spec *s
         s->attempt = (int)fields_integer(&f, "attempt", 1, INT_MAX);
         s->expect = fields_status(&f, "expect");
         read_worker(s, &f);
+        if (json_object_get(root, "profiler")) {
+            s->profiler = fields_copy(&f, "profiler");
+        }
         struct text wrong = {0};
         ok = fields_end(&f, name, err);
         if (ok && !params_from_json(&s->params, fields_object(&f, "params"), &wrong)) {
@@ -95,11 +99,15 @@ json_t *spec_to_json(const struct spec *s) {
     for (char **w = s->worker; w && *w; w++) {
         json_array_append_new(words, fields_string(*w));
     }
-    return json_pack("{s:i, s:i, s:o, s:o, s:s, s:i, s:o, s:o, s:o}", "format",
+    json_t *root = json_pack("{s:i, s:i, s:o, s:o, s:s, s:i, s:o, s:o, s:o}", "format",
             SPEC_FORMAT, "protocol", EVENT_PROTOCOL, "matrix", fields_string(s->matrix),
             "cell", fields_string(s->cell), "hash", s->hash, "attempt", s->attempt,
             "expect", fields_status_json(s->expect), "worker", words, "params",
             params_to_json(&s->params, false));
+    if (s->profiler && *s->profiler) {
+        json_object_set_new(root, "profiler", fields_string(s->profiler));
+    }
+    return root;
 }
 
 bool spec_write(const char *path, const struct spec *s, struct text *err) {

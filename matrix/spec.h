@@ -5,6 +5,8 @@
  *   {"format": 1, "protocol": 1, "matrix": "smoke", "cell": "fp32/kernel=naive",
  *    "hash": "0123456789ab", "attempt": 1, "expect": null,
  *    "worker": ["/path/worker-cpu"], "params": {every parameter by name, typed}}
+ *
+ * and, where it is to be profiled, "profiler": "/path/nsys".
  */
 #ifndef MATRIX_SPEC_H
 #define MATRIX_SPEC_H
@@ -17,12 +19,13 @@
 #include "matrix/text.h"
 
 struct spec {
-    char *matrix;  /* the matrix's name */
-    char *cell;    /* the cell id */
-    char hash[13]; /* the cell's hash */
-    int attempt;   /* 1 … */
-    int expect;    /* an enum status, or -1 where the matrix states none */
-    char **worker; /* NULL-terminated command that `run SPEC` is appended to */
+    char *matrix;   /* the matrix's name */
+    char *cell;     /* the cell id */
+    char hash[13];  /* the cell's hash */
+    int attempt;    /* 1 … */
+    int expect;     /* an enum status, or -1 where the matrix states none */
+    char **worker;  /* NULL-terminated command that `run SPEC` is appended to */
+    char *profiler; /* path of one that rank 0 is to run under; NULL or "": none */
     struct params params;
 };
 

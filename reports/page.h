@@ -44,6 +44,7 @@ bool comparison_add(struct page *p, struct text *err); /* every cell in one tabl
 bool wrapper_add(struct page *p, struct text *err);    /* kernel × wrapper */
 bool quality_add(struct page *p, struct text *err);    /* losses, and what keeps them */
 bool phase_add(struct page *p, struct text *err);      /* where the time goes */
+bool ledger_add(struct page *p, struct text *err);     /* op by op, against floors */
 bool gpu_add(struct page *p, struct text *err);        /* how well it was used */
 bool memory_add(struct page *p, struct text *err);     /* by kind, planned, measured */
 bool axis_add(struct page *p, struct text *err);       /* a table per parameter */

@@ -75,6 +75,12 @@ int64_t tally_threads(const struct tally *o) {
     return share < 1 ? 1 : share;
 }
 
+/* Readable, and made without a profiler: its numbers are the cell's own. */
+static bool may_count(const struct result_attempt *a) {
+    const char *profiler = a->record.profiler;
+    return a->recorded && !a->damage && !(profiler && *profiler);
+}
+
 static bool is_incidental(enum status s) {
     return s == STATUS_PREEMPTED || s == STATUS_LOST || s == STATUS_INTERRUPTED;
 }
@@ -90,7 +96,7 @@ static const struct result_attempt **choose(const struct fresh *fresh,
     *count = 0;
     for (size_t i = 0; i < cell->attempt_count; i++) {
         const struct result_attempt *a = cell->attempts + i;
-        if (a->recorded && !a->damage && fresh_check(fresh, &a->record, &because)) {
+        if (may_count(a) && fresh_check(fresh, &a->record, &because)) {
             kept[(*count)++] = a;
         }
     }
@@ -98,7 +104,7 @@ static const struct result_attempt **choose(const struct fresh *fresh,
         // Nothing fresh: the newest stale one and those like it.
         for (size_t i = cell->attempt_count; i-- > 0;) {
             const struct result_attempt *a = cell->attempts + i;
-            if (!a->recorded || a->damage) {
+            if (!may_count(a)) {
                 continue;
             }
             text_clear(&signature);
@@ -282,29 +288,49 @@ static void settle_without_record(struct tally *o) {
         } else if (!a->recorded) {
             text_addf(&cause, "attempt %d is running, or ended without a record",
                     a->number);
+        } else {
+            text_addf(&cause, "attempted under '%s' only", a->record.profiler);
         }
     }
     text_add(&cause, cause.size ? "" : "not attempted yet");
     o->cause = text_take(&cause);
 }
 
-static void note_other_ends(
-        struct tally *o, const struct result_attempt **kept, size_t count) {
-    struct text note = {0};
+static void add_note(struct tally *o, struct text *note) {
+    if (note->size) {
+        o->note = text_take(note);
+    }
+}
+
+static void note_other_ends(const struct tally *o, const struct result_attempt **kept,
+        size_t count, struct text *note) {
     for (size_t i = 0; i < count; i++) {
         const struct record *r = &kept[i]->record;
         if (r->status != o->status) {
-            text_addf(&note, "%sattempt %d ended %s", note.size ? ", " : "",
-                    kept[i]->number, status_name(r->status));
+            add_detail(note, "attempt %d ended %s", kept[i]->number,
+                    status_name(r->status));
         }
         if (r->leaked > 0) {
-            text_addf(&note, "%sattempt %d left %d process%s, killed",
-                    note.size ? ", " : "", kept[i]->number, r->leaked,
-                    r->leaked == 1 ? "" : "es");
+            add_detail(note, "attempt %d left %d process%s, killed", kept[i]->number,
+                    r->leaked, r->leaked == 1 ? "" : "es");
         }
     }
-    if (note.size) {
-        o->note = text_take(&note);
+}
+
+static void note_profiles(const struct tally *o, struct text *note) {
+    for (size_t i = 0; i < o->result->attempt_count; i++) {
+        const struct result_attempt *a = o->result->attempts + i;
+        const struct record *r = &a->record;
+        if (!r->profiler || !*r->profiler) {
+            continue;
+        }
+        add_detail(note, "attempt %d ran under '%s' and ended %s: used in no number, ",
+                a->number, r->profiler, status_name(r->status));
+        if (r->profile && *r->profile) {
+            text_addf(note, "its profile is %s in %s", r->profile, a->folder);
+        } else {
+            text_add(note, "and it left no profile");
+        }
     }
 }
 
@@ -317,8 +343,11 @@ static void settle(struct tally *o, const struct fresh *fresh) {
     }
     o->tps = (struct range){NAN, NAN, NAN};
     o->tps_stats = o->peak_stats = stats_of(NULL, 0);
+    struct text note = {0};
+    note_profiles(o, &note);
     if (!count) {
         settle_without_record(o);
+        add_note(o, &note);
         free(kept);
         return;
     }
@@ -334,7 +363,8 @@ static void settle(struct tally *o, const struct fresh *fresh) {
         o->cause = text_take(&cause);
     }
     take_metrics(o, kept, count);
-    note_other_ends(o, kept, count);
+    note_other_ends(o, kept, count, &note);
+    add_note(o, &note);
     free(kept);
 }
 

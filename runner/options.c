@@ -81,6 +81,8 @@ static const struct option_line option_lines[] = {
                 "the GPUs that may be used (default: all)"},
         {"--strict", FLAG, offsetof(struct options, strict), RUNNING, "",
                 "an unexpected oom_* or unsupported cell does not pass"},
+        {"--profile", TEXT, offsetof(struct options, profile), BIT(COMMAND_RUN), "CELL",
+                "run this cell alone, once, under nsys or ncu; used in no statistics"},
         {"--memory", FLAG, offsetof(struct options, memory), BIT(COMMAND_PLAN), "",
                 "ask the worker's planner for the bytes of each cell"},
         {"--json", FLAG, offsetof(struct options, json),
@@ -214,9 +216,6 @@ static bool parse_options(
         const char *equals = strchr(word, '=');
         size_t size = equals ? (size_t)(equals - word) : strlen(word);
         const struct option_line *l = find_option(word, size);
-        if (!l && size == strlen("--profile") && !strncmp(word, "--profile", size)) {
-            return text_fail(err, "--profile is not part of this version");
-        }
         if (!l) {
             return unknown_option(o, word, err);
         }
@@ -255,6 +254,9 @@ static bool check(struct options *o, struct text *err) {
     }
     if (o->command == COMMAND_TRY && o->files.count == 0) {
         return text_fail(err, "'runner try' needs a name: runner try NAME key=value…");
+    }
+    if (o->profile && (o->only.count || o->tags.count)) {
+        return text_fail(err, "--profile takes one cell; leave --only and --tags out");
     }
     if (!*o->out) {
         return text_fail(err, "--out needs a folder's name");
@@ -314,6 +316,9 @@ bool options_parse(int argc, char **argv, struct options *o, struct text *err) {
     }
     if (!parse_options(o, argc, argv, at, err) || !check(o, err)) {
         goto failed;
+    }
+    if (o->profile) {
+        add_word(&o->only, o->profile);
     }
     if (o->batch_size_set) {
         struct text t = {0};

@@ -35,6 +35,7 @@ struct options {
     bool help; /* of `command` */
     struct words files, tags, only, skip, where, set, retry, devices;
     const char *out;            /* --out, "results" */
+    const char *profile;        /* --profile, NULL: no cell is */
     const char *batch_size_set; /* "batch=N" of --batch-size; owned */
     int jobs;                   /* --jobs, 1 */
     int repeats;                /* --repeats, 0: each cell's own */

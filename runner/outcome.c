@@ -8,6 +8,7 @@
 
 #include "runner/build.h"
 #include "runner/merge.h"
+#include "runner/profile.h"
 
 #define TAIL_BYTES 8192
 #define TAIL_LINES 20
@@ -192,6 +193,14 @@ static void add_witnessed(const struct outcome *o, json_t *metrics) {
     }
 }
 
+static char *profile_files(const struct outcome *o) {
+    struct text t = {0};
+    if (*profile_name(o->spec->profiler)) {
+        profile_list(o->folder, &t);
+    }
+    return text_take(&t);
+}
+
 void outcome_record(const struct outcome *o, struct record *r) {
     const struct rank *guilty = o->verdict->guilty >= 0 && o->verdict->guilty < o->count
                                         ? &o->ranks[o->verdict->guilty]
@@ -223,6 +232,9 @@ void outcome_record(const struct outcome *o, struct record *r) {
                                    ? text_copy("")
                                    : stderr_tail(o->folder, shown->number),
             .leaked = o->leaked,
+            .profiler = or_empty(profile_name(o->spec->profiler)),
+            .profile = profile_files(o),
+            .ops = o->count ? json_incref(o->ranks[0].ops) : NULL,
             .rank_count = o->count,
     };
     memcpy(r->hash, o->spec->hash, sizeof r->hash);

@@ -62,11 +62,12 @@ void rank_finish(struct rank *r) {
     json_decref(r->facts);
     json_decref(r->result);
     json_decref(r->memory);
+    json_decref(r->ops);
     free(r->phase);
     free(r->error);
     free(r->error_phase);
     free(r->garbage);
-    r->hello_body = r->facts = r->result = r->memory = NULL;
+    r->hello_body = r->facts = r->result = r->memory = r->ops = NULL;
     r->phase = r->error = r->error_phase = r->garbage = NULL;
 }
 
@@ -156,6 +157,19 @@ static void take_step(struct rank *r, const struct event *e, int64_t now_ms) {
     }
 }
 
+static void take_other(struct rank *r, const struct event *e) {
+    const char *name = event_text(e, "event", "");
+    if (!strcmp(name, "facts")) {
+        r->facts = r->facts ? r->facts : json_object();
+        json_object_update(r->facts, e->body);
+    } else if (!strcmp(name, "ops")) {
+        json_decref(r->ops);
+        r->ops = json_copy(e->body);
+        json_object_del(r->ops, "event");
+        json_object_del(r->ops, "t_ms");
+    }
+}
+
 static void take_line(struct rank *r, const char *line, size_t size, int64_t now_ms) {
     struct event e = {0};
     struct text why = {0};
@@ -196,10 +210,7 @@ static void take_line(struct rank *r, const char *line, size_t size, int64_t now
         r->result = json_incref(e.body);
         break;
     case EVENT_OTHER:
-        if (!strcmp(event_text(&e, "event", ""), "facts")) {
-            r->facts = r->facts ? r->facts : json_object();
-            json_object_update(r->facts, e.body);
-        }
+        take_other(r, &e);
         break;
     }
     event_finish(&e);

@@ -16,6 +16,7 @@
 #include "runner/machine.h"
 #include "runner/matrices.h"
 #include "runner/pool.h"
+#include "runner/profile.h"
 #include "runner/progress.h"
 #include "runner/queue.h"
 #include "runner/reclaim.h"
@@ -52,6 +53,7 @@ struct run {
     struct reclaim reclaim;
     struct queue queue;
     struct progress progress;
+    struct text profiler;  /* that --profile found; empty: none */
     struct active *active; /* --jobs places */
     int running;
     struct pollfd *polled;
@@ -84,6 +86,16 @@ static bool passes(const struct run *r, const struct cell *c, enum status status
 
 /* ---- one attempt ---- */
 
+static void tell_profile(
+        struct run *r, const struct record *record, const char *folder) {
+    if (*record->profile) {
+        progress_say(&r->progress, "profile: %s/%s", folder, record->profile);
+    } else if (*record->profiler) {
+        progress_say(
+                &r->progress, "'%s' left no profile in '%s'", record->profiler, folder);
+    }
+}
+
 static void conclude(
         struct run *r, struct queue_cell *item, const char *folder, struct text *err) {
     struct record record = {0};
@@ -99,6 +111,7 @@ static void conclude(
                 passed || item->cell->expect < 0
                         ? NULL
                         : status_name((enum status)item->cell->expect));
+        tell_profile(r, &record, folder);
     } else {
         r->broken = true;
         r->not_passed = true;
@@ -360,6 +373,24 @@ static void run_cells(struct run *r, struct text *err) {
 
 /* ---- the whole run ---- */
 
+/* The one cell of --profile gets one attempt more, whatever it has. */
+static bool choose_profiled(struct run *r, struct text *err) {
+    const char *name = r->options->profile;
+    if (!name) {
+        return true;
+    }
+    if (r->queue.count != 1) {
+        return text_fail(err, "--profile: '%s' names %zu cells that run, it takes one",
+                name, r->queue.count);
+    }
+    struct queue_cell *c = &r->queue.cells[0];
+    c->left = r->queue.total = c->has.live ? 0 : 1;
+    r->queue.expected_ms = -1;
+    profile_find(&r->profiler);
+    r->store.profiler = text_get(&r->profiler);
+    return true;
+}
+
 static bool open_everything(struct run *r, struct text *err) {
     const struct options *o = r->options;
     r->store = (struct store){.machine = &r->machine,
@@ -387,7 +418,8 @@ static bool open_everything(struct run *r, struct text *err) {
            (o->command == COMMAND_TRY ? matrices_load_try(&r->matrices, o, err)
                                       : matrices_load(&r->matrices, o, err)) &&
            matrices_write_plans(&r->matrices, o->out, err) &&
-           queue_init(&r->queue, &r->matrices, &r->store, o->out, err);
+           queue_init(&r->queue, &r->matrices, &r->store, o->out, err) &&
+           choose_profiled(r, err);
 }
 
 static void begin_progress(struct run *r) {
@@ -398,6 +430,11 @@ static void begin_progress(struct run *r) {
             progress_say(&r->progress, "%s: left alone, another runner is at it",
                     c->cell->id);
         }
+    }
+    if (r->options->profile && !r->profiler.size) {
+        progress_say(&r->progress,
+                "no profiler was found in PATH (nsys, ncu): '%s' runs plainly",
+                r->options->profile);
     }
     if (r->progress.live) {
         struct itimerspec every = {{DRAW_S, 0}, {DRAW_S, 0}};
@@ -486,6 +523,7 @@ static void close_everything(struct run *r) {
     free(r->active);
     free(r->polled);
     queue_finish(&r->queue);
+    text_finish(&r->profiler);
     matrices_finish(&r->matrices);
     reclaim_finish(&r->reclaim);
     pool_finish(&r->pool);

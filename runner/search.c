@@ -64,6 +64,7 @@ static bool prepare(
     struct text path = {0};
     spec.params = probe_params(s->spec, batch);
     spec.expect = -1;
+    spec.profiler = NULL; // of the attempt proper
     // For the probe's supervisor we are the runner.
     machine_self(&owner.runner);
     owner.supervisor = (struct owner_process){0};

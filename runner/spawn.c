@@ -7,6 +7,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "runner/profile.h"
+
 static int open_output(
         const struct spawn *s, int rank, const char *kind, struct text *err) {
     struct text path = {0};
@@ -64,16 +66,30 @@ static char **rank_environment(const struct spawn *s, const struct rank *r) {
     return all;
 }
 
+/* "[PROFILER …] WORKER… run SPEC"; the strings are not copied. */
+static char **rank_command(const struct spawn *s, char *const *before) {
+    char *const run[] = {"run", (char *)s->spec_path, NULL};
+    char *const *const parts[] = {before, s->spec->worker, run};
+    size_t count = 0;
+    char **argv = NULL;
+    for (size_t p = 0; p < sizeof parts / sizeof *parts; p++) {
+        for (char *const *w = parts[p]; w && *w; w++) {
+            argv = text_reallocate(argv, (count + 2) * sizeof *argv);
+            argv[count++] = *w;
+        }
+    }
+    argv[count] = NULL;
+    return argv;
+}
+
 bool spawn_rank(const struct spawn *s, struct rank *r, struct text *err) {
     bool ok = false;
-    int worker_words = 0;
-    while (s->spec->worker[worker_words]) {
-        worker_words++;
-    }
-    char **argv = text_allocate_zeroed((size_t)worker_words + 3, sizeof *argv);
-    memcpy(argv, s->spec->worker, (size_t)worker_words * sizeof *argv);
-    argv[worker_words] = "run";
-    argv[worker_words + 1] = (char *)s->spec_path;
+    const char *profiler = s->spec->profiler;
+    // One profile is enough: the other ranks do the same.
+    char **before = profiler && *profiler && r->number == 0
+                            ? profile_words(profiler, s->folder)
+                            : NULL;
+    char **argv = rank_command(s, before);
     char **envp = rank_environment(s, r);
     int out = open_output(s, r->number, "stdout", err);
     int err_fd = out >= 0 ? open_output(s, r->number, "stderr", err) : -1;
@@ -106,5 +122,6 @@ bool spawn_rank(const struct spawn *s, struct rank *r, struct text *err) {
     }
     child_free_environment(envp);
     free(argv);
+    profile_free_words(before);
     return ok;
 }

@@ -204,8 +204,14 @@ static void take_record(const struct store *s, const char *folder,
         bool *last_stands) {
     struct record r = {0};
     struct text ignored = {0};
+    bool read = results_read_record(folder, cell, out->last_number, &r, &ignored);
+    if (read && *r.profiler) {
+        // Its numbers are used nowhere: the cell has, or lacks, what it had before.
+        record_finish(&r);
+        return;
+    }
     *last_stands = false;
-    if (results_read_record(folder, cell, out->last_number, &r, &ignored)) {
+    if (read) {
         bool stale = !is_fresh(s, &r);
         out->recorded = true;
         out->last_status = r.status;
@@ -351,6 +357,7 @@ static bool fill_claim(const struct store *s, const char *claim,
             .attempt = number,
             .expect = cell->expect,
             .worker = (char **)(worker ? worker : none),
+            .profiler = (char *)(s->profiler ? s->profiler : ""),
             .params = cell->params};
     memcpy(spec.hash, cell->hash, sizeof spec.hash);
     memcpy(o.nonce, nonce, strlen(nonce) + 1);

@@ -27,6 +27,7 @@ struct store {
     bool keep_stale;          /* --keep-stale */
     bool retry[STATUS_COUNT]; /* --retry, by status */
     int repeats;              /* --repeats, 0: the cell's own */
+    const char *profiler;     /* path of one that claimed attempts run under, "" none */
 };
 
 /* What a cell has. */

@@ -69,12 +69,16 @@ static void write_one(void) {
             .rank_count = 2};
     r.metrics = json_pack("{s:f, s:n}", "tokens_per_s", 1234.5, "val_loss");
     r.provenance = json_pack("{s:s}", "host", "here");
+    r.profiler = "nsys";
+    r.profile = "profile.nsys-rep";
+    r.ops = json_pack("{s:i, s:[{s:s}]}", "steps", 3, "ops", "op", "clip");
     params_init(&r.params);
     struct text err = {0};
     assert_true(params_set(&r.params, PARAM_INJECT, "segv", &err));
     assert_true(record_write(path, &r, &err));
     json_decref(r.metrics);
     json_decref(r.provenance);
+    json_decref(r.ops);
 }
 
 static void what_is_written_reads_back(void **state) {
@@ -119,6 +123,10 @@ static void what_is_written_reads_back(void **state) {
     assert_string_equal(
             json_string_value(json_object_get(r.provenance, "host")), "here");
     assert_int_equal(params_integer(&r.params, PARAM_INJECT), INJECT_SEGV);
+    assert_string_equal(r.profiler, "nsys");
+    assert_string_equal(r.profile, "profile.nsys-rep");
+    assert_int_equal(json_integer_value(json_object_get(r.ops, "steps")), 3);
+    assert_int_equal(json_array_size(json_object_get(r.ops, "ops")), 1);
     record_finish(&r);
     record_finish(&r);
 }

@@ -350,6 +350,78 @@ static void what_a_cpu_cannot_tell_makes_no_section(void **state) {
     close_scene(&s);
 }
 
+// A cell's ops: one that moves 3.352 GB, 1 ms of an H100's memory, and one that
+// computes as much as its tensor cores in 0.5 ms at 1 GHz.
+static json_t *two_ops(void) {
+    return json_pack("{s:i, s:f, s:[{s:s, s:s, s:i, s:f, s:I, s:i}, "
+                     "{s:s, s:s, s:i, s:f, s:i, s:f}]}",
+            "steps", 3, "mark_ms", 0.0015, "ops", "op", "adamw", "what", "weights",
+            "calls", 2, "ms", 1.25, "bytes", (json_int_t)3352000000, "flops", 0, "op",
+            "matmul_forward", "what", "hidden", "calls", 24, "ms", 2.0, "bytes", 1000,
+            "flops", 132 * 4096e9 / 2000);
+}
+
+static void ops_are_held_against_their_floors(void **state) {
+    (void)state;
+    struct scene s = {0};
+    open_scene(&s, "a");
+    size_t a = folder_cell(&s.folder, "a", "a", "precision=bf16", NULL);
+    struct record *r = folder_attempt(&s.folder, a, STATUS_OK, 100, MIB);
+    folder_fact(r, "device", "NVIDIA H100 80GB HBM3");
+    folder_metric(r, "sm_clock_mhz", 1000);
+    folder_metric(r, "step_ms_median", 3);
+    r->ops = two_ops();
+    report(&s);
+    assert_says(&s, "demo_report.md", "## Where the time goes");
+    assert_says(&s, "demo_report.md",
+            "The ops took 3.25 ms together; a step without instruments took 3.00 ms. "
+            "Two "
+            "marks with nothing between them are 1.5 \xc2\xb5s apart; each of the 26 "
+            "calls has one before it, and nothing is subtracted. Floors: 3352 GB/s, "
+            "540.7 TFLOP/s at the measured 1,000 MHz.");
+    assert_says(&s, "demo_report.md",
+            "| `matmul_forward` | `hidden` | 24 | 2.000 | 0.500 | 1.500 | 25.0 % |\n"
+            "| `adamw` | `weights` | 2 | 1.250 | 1.000 | 0.250 | 80.0 % |\n"
+            "| `all` |  | 26 | 3.250 | 1.500 | 1.750 | 46.2 % |\n");
+    assert_int_equal(check_csv(&s, "demo_ops.csv"), 2);
+    assert_says(&s, "demo_ops.csv", ",adamw,weights,2,1.25,3352000000,0,1,0.25,80\n");
+    close_scene(&s);
+}
+
+static void ops_of_an_unknown_device_have_times_only(void **state) {
+    (void)state;
+    struct scene s = {0};
+    open_scene(&s, "a");
+    size_t a = folder_cell(&s.folder, "a", "a", "", NULL);
+    size_t b = folder_cell(&s.folder, "b", "b", "batch=2 seq_len=16", NULL);
+    size_t c = folder_cell(&s.folder, "c", "c", "batch=2 seq_len=16 window=4", NULL);
+    folder_attempt(&s.folder, a, STATUS_OK, 100, MIB)->ops = two_ops();
+    folder_attempt(&s.folder, b, STATUS_OK, 100, MIB)->ops = two_ops();
+    struct record *r = folder_attempt(&s.folder, c, STATUS_OK, 90, MIB);
+    r->ops = json_pack("{s:[s, {s:s}, {s:s, s:s, s:i}]}", "ops", "odd", "op", "x", "op",
+            "clip", "what", "control", "ms", 1);
+    report(&s);
+    assert_says(&s, "demo_report.md",
+            "This device's peaks are not known, so there are no floors.");
+    assert_says(&s, "demo_report.md", "| `all` |  | 26 | 3.250 |\n");
+    assert_says(&s, "demo_ops.csv", ",adamw,weights,2,1.25,3352000000,0,,,\n");
+    assert_says(&s, "demo_report.md", "Of 3 cells with such times 2 are shown");
+    assert_int_equal(check_csv(&s, "demo_ops.csv"), 5);
+    close_scene(&s);
+}
+
+static void without_ops_there_is_no_ledger(void **state) {
+    (void)state;
+    struct scene s = {0};
+    open_scene(&s, "a");
+    size_t a = folder_cell(&s.folder, "a", "a", "", NULL);
+    folder_attempt(&s.folder, a, STATUS_OK, 100, MIB);
+    report(&s);
+    assert_silent(&s, "demo_report.md", "Where the time goes");
+    assert_false(exists(&s, "demo_ops.csv"));
+    close_scene(&s);
+}
+
 static void names_that_need_escapes_break_nothing(void **state) {
     (void)state;
     struct scene s = {0};
@@ -1035,6 +1107,9 @@ int main(void) {
             cmocka_unit_test(results_begin_with_identity_parameters_metrics),
             cmocka_unit_test(what_a_gpu_told_is_shown),
             cmocka_unit_test(what_a_cpu_cannot_tell_makes_no_section),
+            cmocka_unit_test(ops_are_held_against_their_floors),
+            cmocka_unit_test(ops_of_an_unknown_device_have_times_only),
+            cmocka_unit_test(without_ops_there_is_no_ledger),
             cmocka_unit_test(names_that_need_escapes_break_nothing),
             cmocka_unit_test(torn_records_are_named_and_the_rest_reported),
             cmocka_unit_test(a_folder_without_a_plan_is_one_sentence),

@@ -75,6 +75,32 @@ static void only_the_newest_attempts_count_when_run_afresh(void **state) {
     close_scene(&s);
 }
 
+static void what_ran_under_a_profiler_is_shown_and_never_used(void **state) {
+    (void)state;
+    struct scene s = {0};
+    open_scene(&s, "");
+    size_t a = folder_cell(&s.folder, "a", "a", "", NULL);
+    size_t b = folder_cell(&s.folder, "b", "b", "", NULL);
+    folder_attempt(&s.folder, a, STATUS_OK, 100, MIB);
+    struct record *r = folder_attempt(&s.folder, a, STATUS_OK, 7, 9 * MIB);
+    r->profiler = text_copy("nsys");
+    r->profile = text_copy("profile.nsys-rep");
+    r = folder_attempt(&s.folder, b, STATUS_FAILED, NAN, NAN);
+    r->profiler = text_copy("ncu");
+    assert_close(tally_metric(look(&s, a), "tokens_per_s"), 100);
+    assert_close(tally_metric(look(&s, a), "peak_bytes"), MIB);
+    assert_int_equal(look(&s, a)->counted, 1);
+    assert_non_null(strstr(look(&s, a)->note,
+            "attempt 2 ran under 'nsys' and ended ok: used in no number, its profile "
+            "is profile.nsys-rep in "));
+    assert_int_equal(look(&s, b)->status, STATUS_NOT_RUN);
+    assert_string_equal(look(&s, b)->cause, "attempted under 'ncu' only");
+    assert_string_equal(look(&s, b)->note,
+            "attempt 1 ran under 'ncu' and ended failed: used in no number, and it "
+            "left no profile");
+    close_scene(&s);
+}
+
 static void one_attempt_takes_its_noise_from_its_steps(void **state) {
     (void)state;
     struct scene s = {0};
@@ -362,6 +388,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
             cmocka_unit_test(repeats_give_their_median_and_range),
             cmocka_unit_test(only_the_newest_attempts_count_when_run_afresh),
+            cmocka_unit_test(what_ran_under_a_profiler_is_shown_and_never_used),
             cmocka_unit_test(one_attempt_takes_its_noise_from_its_steps),
             cmocka_unit_test(an_interrupted_repeat_does_not_undo_the_others),
             cmocka_unit_test(a_failed_repeat_is_remarked_on),

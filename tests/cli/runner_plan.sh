@@ -70,8 +70,6 @@ run compare a b
 expect "what is not there yet is said plainly" 2 "'runner compare' is not part of this version"
 run forecast
 expect "forecast too" 2 "'runner forecast' is not part of this version"
-run run m.yaml --profile half
-expect "profiling too" 2 'profile is not part of this version'
 run m.yaml --fersh
 expect "an unknown option names the nearest" 2 "'--fersh'.*'--fresh'"
 run m.yaml --jobs none
