@@ -11,6 +11,7 @@
 #include <setjmp.h> // cmocka.h wants the four above first
 
 #include "tests/helpers/cell.h"
+#include "worker/ledger.h"
 
 enum { STEPS = 50, NO_GPU = 77 };
 
@@ -310,6 +311,40 @@ static void instrumented_steps_tell_phases_with_and_without_graphs(void **state)
     }
 }
 
+static void every_op_is_timed_with_and_without_graphs(void **state) {
+    (void)state;
+    static const char *const words[] = {BASE "precision=bf16 accumulate=2",
+            BASE "precision=bf16 accumulate=2 graph=on"};
+    for (int n = 0; n < 2; n++) {
+        struct cell c, plain;
+        struct ledger ledger = {0};
+        struct text err = {0};
+        struct engine_step step;
+        cell_create(&c, kernels_cuda(), words[n]);
+        cell_create(&plain, kernels_cuda(), words[n]);
+        // The first step of all is never captured.
+        assert_true(cell_step(&c, 9, 1e-3).loss == cell_step(&plain, 9, 1e-3).loss);
+        for (int i = 0; i < LEDGER_STEPS; i++) {
+            cell_batch(&c, i);
+            if (!engine_step_ops(c.engine, c.inputs, c.targets, 1e-3, &ledger, &err) ||
+                    !engine_finish_step(c.engine, &step, &err)) {
+                fail_msg("%s: %s", words[n], text_get(&err));
+            }
+            assert_true(step.loss == cell_step(&plain, i, 1e-3).loss);
+            for (int k = 0; k < ledger.count; k++) {
+                // A product is never too short for the clock of events.
+                double least = ledger.rows[k].flops > 0 ? 1e-4 : 0;
+                assert_true(ledger.rows[k].ms[i] >= least);
+            }
+        }
+        assert_int_equal(ledger.steps, LEDGER_STEPS);
+        assert_true(ledger.mark_ms > 0 && ledger.mark_ms < 1);
+        ledger_finish(&ledger);
+        cell_destroy(&c);
+        cell_destroy(&plain);
+    }
+}
+
 static void more_memory_than_the_device_has_is_refused(void **state) {
     (void)state;
     struct kernel_error why = {0};
@@ -334,6 +369,7 @@ int main(void) {
             cmocka_unit_test(overflowing_fp16_step_is_skipped_within_a_graph),
             cmocka_unit_test(memory_stays_within_the_plan),
             cmocka_unit_test(instrumented_steps_tell_phases_with_and_without_graphs),
+            cmocka_unit_test(every_op_is_timed_with_and_without_graphs),
             cmocka_unit_test(more_memory_than_the_device_has_is_refused),
     };
     if (kernels_cuda()->device_count() == 0) {
