@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# One cell under a profiler: which one is taken, what it leaves, and that its numbers are
-# used nowhere.
+# Where time goes: one cell under a profiler (which one is taken, what it leaves, and that
+# its numbers are used nowhere), and the times of a real worker's ops.
 set -euo pipefail
 source tests/helpers/runner.sh
 
@@ -75,4 +75,13 @@ run m.yaml --profile good/batch=1 --only good
 expect "and another selection" 2 '--profile takes one cell'
 run plan m.yaml --profile good/batch=1
 expect "nothing but run takes it" 2 "'runner plan' has no option --profile"
+
+LM_WORKER=$build/worker-cpu run try ops layers=1 d_model=16 heads=2 seq_len=16 batch=2 \
+    steps=4 warmup_steps=1 threads=1 data=stories:20kB
+expect "a worker's ops are told" 0 '1 attempt, 1 ok'
+grep -q '"op": "matmul_forward"' results/try_ops/cells/*/attempt-1/record.json ||
+    not_ok "and kept in the record"
+grep -q '^## Where the time goes' results/try_ops/try_ops_report.md || not_ok "and reported"
+grep -q ',matmul_forward,hidden,1,[0-9.e-]*,[0-9]*,65536,,,$' results/try_ops/try_ops_ops.csv ||
+    not_ok "with what they compute, and no floor on a CPU"
 exit $failed
