@@ -30,7 +30,7 @@ void gauge_finish(struct gauge *g);
  * One reading of the `count` devices at these PCI addresses: bytes in use by everybody,
  * and free; GAUGE_UNKNOWN where nothing tells (`free_bytes` may be NULL). Takes a
  * millisecond or so, the first one longer. One that stays out for long is the last:
- * from then on all is unknown.
+ * from then on all is unknown. SIGPIPE must be ignored.
  */
 void gauge_read(struct gauge *g, char *const *bus_ids, int count, int64_t *used_bytes,
         int64_t *free_bytes);

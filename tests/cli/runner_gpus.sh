@@ -1,0 +1,136 @@
+#!/usr/bin/env bash
+# GPUs as the runner hands them out, on a machine that only claims to have two: their
+# entries below /proc are a mount of our own, their worker is tests/helpers/worker_gpu.
+set -euo pipefail
+if [ "${1:-}" != inside ]; then
+    unshare -m true 2>/dev/null || {
+        echo "skipped: mounts of one's own need privileges here"
+        exit 77
+    }
+    exec unshare -m "$0" inside
+fi
+mount -t tmpfs none /proc/driver 2>/dev/null || {
+    echo "skipped: /proc/driver cannot be mounted over"
+    exit 77
+}
+for gpu in 0000:65:00.0 0000:ca:00.0; do
+    mkdir -p "/proc/driver/nvidia/gpus/$gpu"
+    printf 'Model: \t\t Fake GPU\n' >"/proc/driver/nvidia/gpus/$gpu/information"
+done
+source tests/helpers/runner.sh
+mkdir "$folder/bin"
+cp "$build/runner" "$folder/bin/runner"
+cp "$OLDPWD/tests/helpers/worker_gpu" "$folder/bin/worker-cuda"
+ln -s "$build/worker-cpu" "$folder/bin/worker-cpu"
+runner=$folder/bin/runner
+unset LM_WORKER
+export LM_BUILD=$build HOLD=$folder/hold
+
+run devices
+expect "devices tells what the worker does" 0 '^gpu 0 Fake GPU, .*80.0 GiB, .* free' \
+    'compute capability 9.0, 132 multiprocessors, 50 MiB L2, up to 1980 MHz, 18 NVLinks' \
+    'driver 580.1, reaches 1$' '^gpu 1 Fake GPU, .*reaches 0$'
+run devices --json
+expect "and in JSON" 0 '"number": 1' '"bus_id": "0000:ca:00.0"' '"driver": "580.1"' \
+    '"multiprocessors": 132' '!"index"'
+
+matrix m <<'YAML'
+description: Which GPUs do cells get?
+defaults: {steps: 5, warmup_steps: 1, device: cuda}
+experiments:
+  - name: one
+    env: {MISBEHAVE: ok, HELD: "3"}
+  - name: two
+    env: {MISBEHAVE: ok}
+    ranks: 2
+    ddp: naive
+  - name: host
+    device: cpu
+    task: noop
+  - name: full
+    env: {MISBEHAVE: oom_device}
+  - name: many
+    ranks: 3
+    ddp: naive
+YAML
+run m.yaml
+expect "cells run on GPUs" 0 'ok +one' 'ok +two' 'ok +host' \
+    'oom_device +full .*device memory: out of memory' \
+    'unsupported +many .*asks for 3 GPUs, this run has 2'
+# numbers CELL: the GPUs that its record names
+numbers() {
+    tr -d ' \n' <"$(ls results/m/cells/"$1"-*/attempt-1/record.json)" |
+        sed 's/.*"gpu_numbers":\[\([0-9,]*\)\].*/\1/'
+}
+[ "$(numbers one)" = 0 ] || not_ok "one GPU is named: $(numbers one)"
+[ "$(numbers two)" = 0,1 ] || not_ok "two GPUs are named: $(numbers two)"
+[ "$(numbers host)" = "" ] || not_ok "none is named for the CPU: $(numbers host)"
+grep -qx '0,1 PCI_BUS_ID' results/m/cells/two-*/attempt-1/visible ||
+    not_ok "and those are what it sees"
+[ "$(cat hold)" = 0 ] || not_ok "memory that was held was waited for"
+grep -q not_back_bytes results/m/cells/*/attempt-1/record.json && not_ok "and came back"
+grep -q 'oom_device.*8.0 KiB asked\|8192\|out of memory' results/m/m_report.md ||
+    not_ok "the report says why"
+run m.yaml --only full --strict
+expect "--strict refuses an out-of-memory of the device" 1
+run m.yaml --only full
+expect "which passes without" 0 '1 cell had fresh results'
+
+matrix held <<'YAML'
+description: What if memory never comes back?
+defaults: {steps: 5, warmup_steps: 1, device: cuda}
+experiments:
+  - name: first
+    env: {MISBEHAVE: ok, HELD: "100000"}
+  - name: second
+    env: {MISBEHAVE: ok, HELD: "100000"}
+  - name: third
+    env: {MISBEHAVE: ok, HELD: "0"}
+YAML
+run held.yaml
+expect "the run goes on" 0 '^1024.0 MiB of GPU 0 are still in use 10 s after first: going on$' \
+    '3 attempts, 3 ok'
+grep -q '"device_memory_not_back_bytes": 1073741824' \
+    results/held/cells/second-*/attempt-1/record.json || not_ok "the next record knows"
+grep -q not_back_bytes results/held/cells/{first,third}-*/attempt-1/record.json &&
+    not_ok "the others have nothing to tell"
+[ "$(grep -c 'still in use' err)" = 1 ] || not_ok "and it is waited for once"
+
+export NO_MEMORY=1
+run held.yaml --fresh
+expect "without anybody to ask, nothing waits" 0 '3 attempts, 3 ok' '!still in use'
+unset NO_MEMORY
+
+matrix large <<'YAML'
+description: How large a batch fits?
+defaults: {steps: 5, warmup_steps: 1, device: cuda, batch: max}
+experiments:
+  - name: large
+    env: {MISBEHAVE: oom_above, MISBEHAVE_BATCH: "21", HELD: "2"}
+YAML
+run large.yaml
+expect "the largest batch of a device is found" 0 'ok +large'
+grep -q '"batch": 21,' results/large/cells/large-*/attempt-1/spec_resolved.json ||
+    not_ok "it is another one"
+
+matrix faults <<'YAML'
+description: Do faults of a device end as expected?
+defaults: {steps: 5, warmup_steps: 1, device: cuda}
+experiments:
+  - name: room
+    expect: oom_device
+    env: {MISBEHAVE: oom_device}
+  - name: fault
+    expect: crashed
+    env: {MISBEHAVE: segv}
+  - name: neither
+    expect: oom_device
+    env: {MISBEHAVE: absent}
+YAML
+run faults.yaml
+expect "what is expected passes, and what this machine lacks" 0 \
+    'oom_device +room' 'crashed +fault' 'unsupported, expected oom_device +neither|unsupported +neither'
+run faults.yaml --strict
+expect "--strict holds to what is expected" 1 '0 attempts'
+nothing_left results || not_ok "no process is left"
+exit $failed
