@@ -100,6 +100,7 @@ static void learn(struct fresh *f, const struct record *r, int kind) {
     struct text value = {0};
     add_value(r, kind, &value);
     if (!value.size) {
+        text_finish(&value); // empty, but there may be room in it
         return;
     }
     struct text key = {0};

@@ -123,7 +123,7 @@ static void readings_become_rarer_and_end(void **state) {
     again = reclaim_before(&s->reclaim, &s->lease, &missing);
     assert_int_equal(missing, 1 << 30);
     // What was there before it, a cell need not give back.
-    reclaim_wait(&s->reclaim, &s->pool, &s->lease, again, "next", now_ms);
+    reclaim_wait(&s->reclaim, &s->pool, &s->lease, again, "next", before_ms);
     assert_int_equal(idle(s), 2);
     assert_true(pool_take(&s->pool, 1, &s->lease));
     free(reclaim_before(&s->reclaim, &s->lease, &missing));
