@@ -109,8 +109,7 @@ static void what_is_not_served_is_said(void **state) {
     refuse("task", "allreduce", "task allreduce: this version knows train and noop");
     refuse("graph", "on", "graph on: a CPU has no graphs");
     refuse("batch", "max",
-            "batch max: the runner finds the largest batch and names it to its "
-            "workers");
+            "batch max: the runner finds the largest batch when the cell runs");
 }
 
 static void sizes_left_open_are_filled_in(void **state) {

@@ -33,8 +33,7 @@ bool setup_check(const struct params *params, struct text *err) {
     }
     if (params_batch(params) < 0) {
         return text_fail(err,
-                "batch max: the runner finds the largest batch and names it to its "
-                "workers");
+                "batch max: the runner finds the largest batch when the cell runs");
     }
     if (params_integer(params, PARAM_GRAPH) == GRAPH_ON &&
             !backend_kernels()->graph_begin) {

@@ -62,8 +62,8 @@ def refuse(p):
         raise unsupported(f"inject {p['inject']}: the PyTorch worker breaks nothing on "
                           "purpose")
     if p["batch"] == "max":
-        raise unsupported("batch max: the runner finds the largest batch and names it "
-                          "to its workers")
+        raise unsupported("batch max: the runner finds the largest batch when the cell "
+                          "runs")
 
 
 def resolve(p):
