@@ -183,7 +183,10 @@ static void fp32_training_follows_the_cpu(void **state) {
         train(kernels_cuda(), archs[i], 20, a);
         train(kernels_cpu(), archs[i], 20, b);
         for (int k = 0; k < 20; k++) {
-            assert_true(fabs(a[k] - b[k]) <= 1e-4 * b[k]);
+            if (!(fabs(a[k] - b[k]) <= 1e-4 * b[k])) {
+                fail_msg("step %d of '%s': %.9g, the CPU's %.9g", k, archs[i], a[k],
+                        b[k]);
+            }
         }
         assert_true(a[19] < a[0]);
     }

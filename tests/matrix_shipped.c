@@ -14,8 +14,8 @@
 static const char *const paths[] = {"matrix/lm_matrix.yaml",
         "matrix/optimizations.yaml", "matrix/smoke.yaml", "matrix/sweeps.yaml",
         "matrix/faults.yaml", "matrix/peers.yaml", "matrix/shakespeare.yaml",
-        "matrix/gpu_smoke.yaml"};
-enum { AUTOMATIC = 4, ALL = 8 };
+        "matrix/gpu_smoke.yaml", "matrix/numerics.yaml"};
+enum { AUTOMATIC = 4, ALL = sizeof paths / sizeof *paths };
 
 static struct document *documents[ALL];
 

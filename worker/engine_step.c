@@ -121,14 +121,30 @@ bool engine_step(struct engine *e, const int32_t *inputs, const int32_t *targets
     return stage(e, inputs, targets, lr, err) && run(e, err) && send_outcome(e, err);
 }
 
-/* Work under marks, eager or in a graph of its own. */
-static bool run_marked(
-        struct engine *e, work_fn work, struct timeline *timeline, struct text *err) {
+/* A step's input. */
+struct batch {
+    const int32_t *inputs, *targets;
+    double lr;
+};
+
+static bool stage_batch(struct engine *e, const struct batch *b, struct text *err) {
+    return !b || stage(e, b->inputs, b->targets, b->lr, err);
+}
+
+/*
+ * Work under marks, eager or in a graph of its own; `batch` NULL: it needs none. A
+ * graph is made first: the device waits for it between no two marks.
+ */
+static bool run_marked(struct engine *e, work_fn work, const struct batch *batch,
+        struct timeline *timeline, struct text *err) {
     struct graph *graph = NULL;
+    bool first = timeline->count == 1;
     if (!e->graphed) {
-        return work(e, timeline, err);
+        return stage_batch(e, batch, err) && work(e, timeline, err);
     }
-    bool good = capture(e, work, timeline, &graph, err) && launch(e, graph, err);
+    bool good = capture(e, work, timeline, &graph, err) &&
+                (!first || timeline_mark_again(timeline, err)) &&
+                stage_batch(e, batch, err) && launch(e, graph, err);
     struct kernel_error why = {0};
     if (good && !e->options.kernels->stream_synchronize(e->options.stream, &why)) {
         good = text_fail(err, "cannot wait for the step: %s", why.sentence);
@@ -143,10 +159,10 @@ bool engine_step_instrumented(struct engine *e, const int32_t *inputs,
     struct timeline timeline;
     double ms[PHASE_TIMES] = {0};
     timeline_init(&timeline, e->options.kernels, e->options.stream);
+    struct batch batch = {inputs, targets, lr};
     bool good = timeline_mark(&timeline, PHASE_DATA, err) &&
-                stage(e, inputs, targets, lr, err) &&
-                run_marked(e, execute, &timeline, err) && send_outcome(e, err) &&
-                timeline_read(&timeline, ms, err);
+                run_marked(e, execute, &batch, &timeline, err) &&
+                send_outcome(e, err) && timeline_read(&timeline, ms, err);
     timeline_finish(&timeline);
     if (good) {
         *out = (struct engine_phases){.data_ms = ms[PHASE_DATA],
@@ -165,7 +181,7 @@ static bool time_marks(struct engine *e, double *ms, struct text *err) {
     double sum = 0;
     timeline_init(&timeline, e->options.kernels, e->options.stream);
     timeline.of_op = each;
-    bool good = run_marked(e, only_mark, &timeline, err) &&
+    bool good = run_marked(e, only_mark, NULL, &timeline, err) &&
                 timeline_read(&timeline, &sum, err);
     timeline_finish(&timeline);
     *ms = sum / LEDGER_MARKS;
@@ -185,9 +201,9 @@ bool engine_step_ops(struct engine *e, const int32_t *inputs, const int32_t *tar
     double *ms = text_allocate_zeroed((size_t)ledger->count, sizeof *ms);
     timeline_init(&timeline, e->options.kernels, e->options.stream);
     timeline.of_op = ledger->of_op;
-    bool good = stage(e, inputs, targets, lr, err) &&
-                run_marked(e, execute, &timeline, err) && send_outcome(e, err) &&
-                timeline_read(&timeline, ms, err);
+    struct batch batch = {inputs, targets, lr};
+    bool good = run_marked(e, execute, &batch, &timeline, err) &&
+                send_outcome(e, err) && timeline_read(&timeline, ms, err);
     timeline_finish(&timeline);
     if (good) {
         ledger_add_step(ledger, ms);

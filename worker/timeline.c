@@ -38,6 +38,12 @@ bool timeline_mark_op(struct timeline *t, int index, int phase, struct text *err
     return timeline_mark(t, t->of_op ? t->of_op[index] : phase, err);
 }
 
+bool timeline_mark_again(struct timeline *t, struct text *err) {
+    struct kernel_error why = {0};
+    return t->kernels->event_mark(t->stream, t->marks[0].event, &why) ||
+           text_fail(err, "cannot record an event: %s", why.sentence);
+}
+
 bool timeline_read(struct timeline *t, double *sums, struct text *err) {
     struct kernel_error why = {0};
     bool good = t->kernels->stream_synchronize(t->stream, &why);

@@ -30,6 +30,9 @@ bool timeline_mark(struct timeline *t, int phase, struct text *err);
 /* The same before op `index` of a program, in `phase`. */
 bool timeline_mark_op(struct timeline *t, int index, int phase, struct text *err);
 
+/* The first mark happens again, now. */
+bool timeline_mark_again(struct timeline *t, struct text *err);
+
 /*
  * Milliseconds between marks added up into sums[phase]; what follows the last mark
  * counts nowhere. Synchronises.
