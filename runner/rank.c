@@ -98,6 +98,7 @@ static enum status declared_status(const char *kind) {
     case STATUS_INVALID:
     case STATUS_UNSUPPORTED:
     case STATUS_PREEMPTED:
+    case STATUS_CRASHED: // its device did, which no signal tells of
         return s;
     default:
         return STATUS_FAILED;

@@ -27,7 +27,8 @@ static int guilt(const struct rank *r) {
                                 r->error_status == STATUS_OOM_HOST)) {
         return 5;
     }
-    if (r->ended && r->end.signal && !r->killed) {
+    if ((r->ended && r->end.signal && !r->killed) ||
+            (r->has_error && r->error_status == STATUS_CRASHED)) {
         return 4;
     }
     if (r->garbage) {

@@ -398,6 +398,16 @@ static void device_out_of_memory_is_recorded_like_the_hosts(void **state) {
     assert_string_equal(a->record.error, "device memory: out of memory");
 }
 
+static void fault_of_the_device_is_a_crash_without_a_signal(void **state) {
+    struct attempt *a = *state;
+    tell(a, "device_fault", -1);
+    run(a);
+    ends_as(a, STATUS_CRASHED);
+    assert_int_equal(a->record.signal, 0);
+    assert_int_equal(a->record.exit_code, 1);
+    assert_string_equal(a->record.error, "an illegal memory access was encountered");
+}
+
 static void worker_cannot_declare_itself_ok_by_an_error(void **state) {
     struct attempt *a = *state;
     tell(a, "claims_ok", -1);
@@ -566,6 +576,7 @@ int main(void) {
             T(declared_errors_decide_the_status),
             T(declared_out_of_memory_keeps_its_bytes),
             T(device_out_of_memory_is_recorded_like_the_hosts),
+            T(fault_of_the_device_is_a_crash_without_a_signal),
             T(worker_cannot_declare_itself_ok_by_an_error),
             T(error_before_a_hang_is_the_cause),
             T(memory_limit_reaches_the_worker),

@@ -103,6 +103,14 @@ static void collateral_ranks_are_never_guilty(void **state) {
     judge(both, 2, VERDICT_STOP_CLOCK, CLOCKS_TIMEOUT, false, STATUS_TIMEOUT, -1);
 }
 
+static void end_before_any_rank_started_is_not_ok(void **state) {
+    (void)state;
+    struct rank none[1];
+    judge(none, 0, VERDICT_STOP_INTERRUPTED, CLOCKS_NONE, false, STATUS_INTERRUPTED,
+            -1);
+    judge(none, 0, VERDICT_STOP_ORPHANED, CLOCKS_NONE, false, STATUS_LOST, -1);
+}
+
 static void sigkill_is_out_of_memory_only_where_the_kernel_says_so(void **state) {
     (void)state;
     struct rank r[] = {killed_by(0, 1, SIGKILL)};
@@ -149,6 +157,7 @@ int main(void) {
             cmocka_unit_test(crash_outweighs_the_exit_that_it_caused),
             cmocka_unit_test(of_two_equal_failures_the_first_is_guilty),
             cmocka_unit_test(collateral_ranks_are_never_guilty),
+            cmocka_unit_test(end_before_any_rank_started_is_not_ok),
             cmocka_unit_test(sigkill_is_out_of_memory_only_where_the_kernel_says_so),
             cmocka_unit_test(silent_rank_is_named_unless_its_peers_are_as_silent),
             cmocka_unit_test(garbage_outweighs_a_good_end),

@@ -221,6 +221,13 @@ static void do_oom_device(void) {
     _exit(1);
 }
 
+static void do_device_fault(void) {
+    step(2);
+    say("{\"event\":\"error\",\"t_ms\":5,\"kind\":\"crashed\",\"phase\":\"measure\","
+        "\"step\":2,\"text\":\"an illegal memory access was encountered\"}\n");
+    _exit(1);
+}
+
 static char *spec_path;
 
 /* "batch" of the spec. */
@@ -337,6 +344,7 @@ static const struct {
         {"invalid", do_invalid},
         {"oom", do_oom},
         {"oom_device", do_oom_device},
+        {"device_fault", do_device_fault},
         {"oom_above", do_oom_above},
         {"segv_above", do_segv_above},
         {"hang_above", do_hang_above},
