@@ -175,20 +175,23 @@ static void initial_weights_are_the_cpus(void **state) {
     cell_destroy(&b);
 }
 
+/* At a rate that lets no rounding grow: AdamW makes much of small gradients. */
 static void fp32_training_follows_the_cpu(void **state) {
     (void)state;
     static const char *const archs[] = {BASE "arch=gpt", BASE "arch=llama"};
     for (int i = 0; i < 2; i++) {
-        double a[20], b[20];
-        train(kernels_cuda(), archs[i], 20, a);
-        train(kernels_cpu(), archs[i], 20, b);
+        struct cell a, b;
+        cell_create(&a, kernels_cuda(), archs[i]);
+        cell_create(&b, kernels_cpu(), archs[i]);
         for (int k = 0; k < 20; k++) {
-            if (!(fabs(a[k] - b[k]) <= 1e-4 * b[k])) {
-                fail_msg("step %d of '%s': %.9g, the CPU's %.9g", k, archs[i], a[k],
-                        b[k]);
+            double gpu = cell_step(&a, k, 3e-4).loss, cpu = cell_step(&b, k, 3e-4).loss;
+            if (!(fabs(gpu - cpu) <= 2e-5 * cpu)) {
+                fail_msg(
+                        "step %d of '%s': %.9g, the CPU's %.9g", k, archs[i], gpu, cpu);
             }
         }
-        assert_true(a[19] < a[0]);
+        cell_destroy(&a);
+        cell_destroy(&b);
     }
 }
 
