@@ -500,7 +500,10 @@ static bool instrument_ops(struct trainer *t) {
 }
 
 bool train_run(struct attempt *a) {
-    struct trainer t = {.attempt = a,
+    // Not on the stack: after a failure nothing is undone, and the thread that watches
+    // the device goes on writing here until the process ends.
+    static struct trainer t;
+    t = (struct trainer){.attempt = a,
             .params = &a->spec.params,
             .first_loss = NAN,
             .final_loss = NAN};
