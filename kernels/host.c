@@ -117,8 +117,8 @@ bool host_allocate(int device, enum memory_kind kind, size_t bytes, void **out,
     if (mprotect(guard, page, PROT_NONE) != 0) {
         int error = errno;
         munmap(base, usable_bytes(bytes) + page);
-        return kernel_fail(err, KERNEL_DEVICE_FAULT, "cannot protect a guard page: %s",
-                strerror(error));
+        return kernel_fail(
+                err, KERNEL_FAILED, "cannot protect a guard page: %s", strerror(error));
     }
     *out = guard - aligned_bytes(bytes);
     return true;

@@ -34,7 +34,8 @@ enum kernel_failure {
     KERNEL_UNSUPPORTED,   /* this device or build lacks it */
     KERNEL_OUT_OF_MEMORY, /* of the host */
     KERNEL_OUT_OF_DEVICE_MEMORY,
-    KERNEL_DEVICE_FAULT
+    KERNEL_DEVICE_FAULT,
+    KERNEL_FAILED /* none of these: a file cannot be read or written */
 };
 
 struct kernel_error {

@@ -105,7 +105,7 @@ static void check_refused(const char *path, const char *sentence) {
     struct kernel_error err = {0};
     assert_false(algorithms_read(&table, path, &err));
     assert_null(table);
-    assert_int_equal(err.kind, KERNEL_DEVICE_FAULT);
+    assert_int_equal(err.kind, KERNEL_FAILED);
     if (!strstr(err.sentence, sentence)) {
         fail_msg("\"%s\" does not say \"%s\"", err.sentence, sentence);
     }

@@ -214,21 +214,21 @@ static bool read_lines(struct algorithms *table, FILE *file, const char *path,
         }
         if (number == 1) {
             good = (length >= 0 && strcmp(line, heading) == 0) ||
-                   kernel_fail(err, KERNEL_DEVICE_FAULT,
+                   kernel_fail(err, KERNEL_FAILED,
                            "'%.160s' is not a table of GEMM algorithms", path);
         } else if (strlen(line) != (size_t)length || !take_entry(&e, line)) {
-            good = kernel_fail(err, KERNEL_DEVICE_FAULT,
+            good = kernel_fail(err, KERNEL_FAILED,
                     "'%.160s':%d: damaged line (delete the file to time anew)", path,
                     number);
         } else if (find(table, &e.machine, &e.key)) {
-            good = kernel_fail(err, KERNEL_DEVICE_FAULT,
-                    "'%.160s':%d: an entry given twice", path, number);
+            good = kernel_fail(err, KERNEL_FAILED, "'%.160s':%d: an entry given twice",
+                    path, number);
         } else {
             good = add(table, &e, err);
         }
     }
     if (good && ferror(file)) {
-        good = kernel_fail(err, KERNEL_DEVICE_FAULT, "cannot read '%.160s'", path);
+        good = kernel_fail(err, KERNEL_FAILED, "cannot read '%.160s'", path);
     }
     free(line);
     return good;
@@ -244,8 +244,8 @@ bool algorithms_read(
     FILE *file = path ? fopen(path, "re") : NULL;
     bool good = true;
     if (path && !file && errno != ENOENT) {
-        good = kernel_fail(err, KERNEL_DEVICE_FAULT, "cannot open '%.160s': %s", path,
-                strerror(errno));
+        good = kernel_fail(
+                err, KERNEL_FAILED, "cannot open '%.160s': %s", path, strerror(errno));
     }
     if (file) {
         good = read_lines(table, file, path, err);
@@ -364,7 +364,7 @@ bool algorithms_save(
         reason = errno;
     }
     if (!good) {
-        kernel_fail(err, KERNEL_DEVICE_FAULT, "cannot write '%.160s': %s", path,
+        kernel_fail(err, KERNEL_FAILED, "cannot write '%.160s': %s", path,
                 strerror(reason));
         if (fd >= 0) {
             unlink(beside); // already gone where it was renamed

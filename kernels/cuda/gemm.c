@@ -150,7 +150,7 @@ static bool choose(
     if (known) {
         memcpy(&p->algorithm, known, sizeof(p->algorithm));
         return product_allows(p, g->handle, &p->algorithm) ||
-               kernel_fail(err, KERNEL_DEVICE_FAULT,
+               kernel_fail(err, KERNEL_FAILED,
                        "cuBLASLt refuses the algorithm in the tuning table for a "
                        "product %lld × %lld × %lld (delete the table to time anew)",
                        (long long)key.m, (long long)key.n, (long long)key.k);
