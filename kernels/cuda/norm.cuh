@@ -240,7 +240,6 @@ __global__ static void __launch_bounds__(NORM_THREADS)
 #pragma unroll
     for (int i = 0; i < HELD; i++) {
         if (channel(i) < k.C) {
-            // up.
             put_lanes<W>(to + channel(i), dweight[i], false);
             if constexpr (!RMS) {
                 put_lanes<W>(to + k.C + channel(i), dbias[i], false);

@@ -284,7 +284,7 @@ static void bench_shape(struct check *check, const char *name, enum dtype type,
                     moved * (backward ? 2 : 1), 0);
         }
     }
-    if (!ok && err.kind == KERNEL_OUT_OF_MEMORY) {
+    if (!ok && err.kind == KERNEL_OUT_OF_DEVICE_MEMORY) {
         check_skip(check, &c, err.sentence);
     } else if (!ok) {
         device_failed(check, &c, &err);

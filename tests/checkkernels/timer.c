@@ -267,7 +267,7 @@ void device_bench(struct check *check, const struct check_case *c) {
             timer_median(d->table, d->stream, r.sets, call_set, &r, &seconds, &err)) {
         timer_line(
                 check, c->op, c->shape, c->type, seconds, c->flops, c->bytes, untuned);
-    } else if (err.kind == KERNEL_OUT_OF_MEMORY) {
+    } else if (err.kind == KERNEL_OUT_OF_DEVICE_MEMORY) {
         check_skip(check, c, err.sentence);
     } else {
         device_failed(check, c, &err);
