@@ -18,13 +18,15 @@ ROPE_THETA = 10000.0
 class Shape:
     """What a model needs besides its parameters."""
 
-    def __init__(self, arch, layers, d_model, heads, kv_heads=0, window=0):
+    def __init__(self, arch, layers, d_model, heads, kv_heads=0, window=0,
+                 manual=False):
         self.arch = arch
         self.layers = layers
         self.d_model = d_model
         self.heads = heads
         self.kv_heads = kv_heads or heads
         self.window = window
+        self.manual = manual  # attention in plain operations, not PyTorch's own
         self.head_dim = d_model // heads
 
 
@@ -46,8 +48,11 @@ def attend(q, k, v, shape):
     q, k, v = (x.transpose(1, 2) for x in (q, k, v))
     if groups > 1:
         k, v = (x.repeat_interleave(groups, dim=1) for x in (k, v))
-    if shape.window:
-        mask = attention_mask(q.size(2), shape.window, q.device)
+    mask = attention_mask(q.size(2), shape.window, q.device)
+    if shape.manual:
+        scores = q @ k.transpose(2, 3) * (1.0 / math.sqrt(shape.head_dim))
+        out = scores.masked_fill(~mask, -math.inf).softmax(-1) @ v
+    elif shape.window:
         out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
     else:
         out = F.scaled_dot_product_attention(q, k, v, is_causal=True)
@@ -61,14 +66,16 @@ def split_heads(qkv, shape):
 
 
 def rotate(x):
-    """Rotary positions over [B, T, heads, D]: element i turns with element i + D/2."""
+    """Rotary positions over [B, T, heads, D]: element i turns with element i + D/2. In
+    fp32 at least, as Llama's authors do."""
     length, half = x.size(1), x.size(3) // 2
+    wide = x.to(torch.promote_types(x.dtype, torch.float32))
     frequency = ROPE_THETA ** (-torch.arange(half, dtype=torch.float64) / half)
     angle = torch.arange(length, dtype=torch.float64)[:, None] * frequency
-    cos = angle.cos().to(x)[None, :, None, :]
-    sin = angle.sin().to(x)[None, :, None, :]
-    a, b = x[..., :half], x[..., half:]
-    return torch.cat((a * cos - b * sin, b * cos + a * sin), dim=-1)
+    cos = angle.cos().to(wide)[None, :, None, :]
+    sin = angle.sin().to(wide)[None, :, None, :]
+    a, b = wide[..., :half], wide[..., half:]
+    return torch.cat((a * cos - b * sin, b * cos + a * sin), dim=-1).to(x.dtype)
 
 
 def gpt(p, tokens, shape):
@@ -101,8 +108,7 @@ def llama(p, tokens, shape):
     values, untied head, no biases."""
 
     def norm(value, what):
-        scale = value.pow(2).mean(-1, keepdim=True).add(EPSILON).rsqrt()
-        return value * scale * p[what + ".weight"]
+        return F.rms_norm(value, (shape.d_model,), p[what + ".weight"], EPSILON)
 
     x = F.embedding(tokens, p["model.embed_tokens.weight"])
     for layer in range(shape.layers):
