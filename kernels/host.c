@@ -12,6 +12,8 @@
 #include <unistd.h>
 #ifdef _OPENMP
 #include <omp.h>
+#include <pthread.h>
+#include <sched.h>
 #endif
 
 struct device_event {
@@ -134,6 +136,56 @@ void host_release(int device, enum memory_kind kind, void *memory, size_t bytes)
     munmap(base, usable_bytes(bytes) + page_size());
 }
 
+#ifdef _OPENMP
+static void *wait_turn(void *user) {
+    pthread_mutex_t *lock = user;
+    pthread_mutex_lock(lock);
+    pthread_mutex_unlock(lock);
+    return NULL;
+}
+
+static size_t stack_bytes(void) {
+    pthread_attr_t attributes;
+    size_t bytes = 0;
+    pthread_attr_init(&attributes);
+    pthread_attr_getstacksize(&attributes, &bytes);
+    pthread_attr_destroy(&attributes);
+    return bytes;
+}
+
+/*
+ * Start OpenMP's threads now: their stacks count against a memory limit, and where one
+ * is refused the library ends the process without a word. So as many are tried first;
+ * the C library keeps their stacks for those that follow.
+ */
+static bool start_threads(int threads, struct kernel_error *err) {
+    pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+    pthread_t *tried = calloc((size_t)threads, sizeof(*tried));
+    int count = 0, error = tried ? 0 : ENOMEM;
+    pthread_mutex_lock(&lock);
+    while (!error && count < threads - 1) {
+        error = pthread_create(&tried[count], NULL, wait_turn, &lock);
+        count += !error;
+    }
+    pthread_mutex_unlock(&lock);
+    for (int i = 0; i < count; i++) {
+        pthread_join(tried[i], NULL);
+    }
+    free(tried);
+    if (error) {
+        err->bytes_asked = (size_t)(threads - 1) * stack_bytes();
+        err->bytes_free = free_bytes();
+        return kernel_fail(err, KERNEL_OUT_OF_MEMORY, "cannot start %d threads: %s",
+                threads, strerror(error));
+    }
+#pragma omp parallel num_threads(threads)
+    {
+        sched_yield(); // a region that did nothing might be left out
+    }
+    return true;
+}
+#endif
+
 bool host_stream_create(const struct stream_options *options, struct stream **out,
         struct kernel_error *err) {
     struct stream *stream = malloc(sizeof(*stream));
@@ -146,6 +198,10 @@ bool host_stream_create(const struct stream_options *options, struct stream **ou
     stream->threads = 1;
 #ifdef _OPENMP
     stream->threads = options->threads > 0 ? options->threads : omp_get_num_procs();
+    if (stream->threads > 1 && !start_threads(stream->threads, err)) {
+        free(stream);
+        return false;
+    }
 #endif
     *out = stream;
     return true;

@@ -28,6 +28,7 @@ bool host_allocate(int device, enum memory_kind kind, size_t bytes, void **out,
         struct kernel_error *err);
 void host_release(int device, enum memory_kind kind, void *memory, size_t bytes);
 
+/* Starts the stream's threads, so that their stacks are refused here or never. */
 bool host_stream_create(const struct stream_options *options, struct stream **out,
         struct kernel_error *err);
 void host_stream_destroy(struct stream *stream);

@@ -4,6 +4,8 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
@@ -71,11 +73,60 @@ static void refused_memory_says_how_much_was_asked(void **state) {
     assert_non_null(strstr(err.sentence, "cannot allocate"));
 }
 
+#ifdef _OPENMP
+/* Bytes that RLIMIT_DATA counts. */
+static rlim_t data_bytes(void) {
+    char line[256];
+    rlim_t kib = 0;
+    FILE *file = fopen("/proc/self/status", "re");
+    while (file && fgets(line, sizeof(line), file)) {
+        if (strncmp(line, "VmData:", 7) == 0) {
+            kib = strtoull(line + 7, NULL, 10);
+        }
+    }
+    if (file) {
+        fclose(file);
+    }
+    return kib * 1024;
+}
+
+/* Leave this process so many bytes and ask for a stream of so many threads. */
+static int stream_within(rlim_t bytes, int threads) {
+    const struct kernels *k = kernels_cpu();
+    struct stream_options options = {.threads = threads};
+    struct stream *stream = NULL;
+    struct kernel_error err = {0};
+    struct rlimit limit = {data_bytes() + bytes, data_bytes() + bytes};
+    if (setrlimit(RLIMIT_DATA, &limit) != 0) {
+        return -1;
+    }
+    bool made = k->stream_create(&options, &stream, &err);
+    return made ? 0 : err.bytes_asked > bytes ? (int)err.kind : -1;
+}
+
+/* OpenMP would end the process, at the first op that wants them. */
+static void threads_without_room_for_their_stacks_are_refused(void **state) {
+    (void)state;
+    int status;
+    pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        _exit(stream_within(20 << 20, 64));
+    }
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFEXITED(status));
+    assert_int_equal(WEXITSTATUS(status), KERNEL_OUT_OF_MEMORY);
+}
+#endif
+
 int main(void) {
     const struct CMUnitTest tests[] = {
             cmocka_unit_test(memory_is_aligned_and_zeroed),
             cmocka_unit_test(writing_past_the_end_faults),
             cmocka_unit_test(refused_memory_says_how_much_was_asked),
+#ifdef _OPENMP
+            cmocka_unit_test(threads_without_room_for_their_stacks_are_refused),
+#endif
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
