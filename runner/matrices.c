@@ -148,7 +148,7 @@ bool matrices_load_try(struct matrices *m, const struct options *o, struct text 
     const char *name = o->files.items[0];
     struct text path = {0}, yaml = {0};
     struct selection selection = {.set = o->files.items + 1};
-    *m = (struct matrices){.command = repeat_command(o)};
+    *m = (struct matrices){.command = repeat_command(o), .by_hand = true};
     text_addf(&path, "try_%s.yaml", name);
     text_addf(&yaml, "description: One cell by hand.\nexperiments:\n  - name: \"%s\"\n",
             name);
@@ -248,8 +248,14 @@ bool matrices_plan(const struct matrices *m, size_t d, const char *folder,
     if (!cells_expand(&m->documents[d], 1, NULL, &whole, err)) {
         return false;
     }
+    if (m->by_hand && m->cells.items[0].from_set) {
+        cells_finish(&whole);
+    }
     plan_init(plan, m->documents[d], &whole, m->command);
     cells_finish(&whole);
+    for (size_t i = 0; m->by_hand && i < plan->cells.count; i++) {
+        plan->cells.items[i].from_set = true; // the next plan brings it back
+    }
     carry_repeats(m, plan);
     add_set_cells(m, d, plan);
     text_addf(&path, "%s/plan.json", folder);

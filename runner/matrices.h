@@ -16,6 +16,7 @@ struct matrices {
     size_t count;
     struct cells cells; /* of all documents */
     char *command;      /* the command line that repeats this selection */
+    bool by_hand;       /* the one cell of `runner try`, which no file holds */
 };
 
 /*
@@ -36,8 +37,9 @@ bool matrices_runs(const struct matrices *m, size_t d);
 void matrices_folder(const char *out, const char *matrix, struct text *folder);
 
 /*
- * The plan of document `d` as plan.json keeps it: the whole matrix, the selected cells
- * that --set made, and those that an earlier --set made. The caller owes plan_finish().
+ * The plan of document `d` as plan.json keeps it: the whole matrix (but by hand, where
+ * parameters make another cell), the selected cells that --set made, and those that an
+ * earlier --set made. The caller owes plan_finish().
  */
 bool matrices_plan(const struct matrices *m, size_t d, const char *folder,
         struct plan *plan, struct text *err);

@@ -208,7 +208,8 @@ static bool start_one(struct run *r, struct queue_cell *item, struct text *err) 
                        : 0;
     bool started = true;
     if (gpus > r->pool.gpu_count) {
-        text_addf(&why, "asks for %d GPUs, this run has %d", gpus, r->pool.gpu_count);
+        text_addf(&why, "asks for %d GPU%s, this run has %d", gpus, gpus > 1 ? "s" : "",
+                r->pool.gpu_count);
     }
     if (why.size) {
         if (claim(r, item, NULL, &folder, err)) {

@@ -99,6 +99,13 @@ grep -q 'good/batch=1,seed=9' results/m/plan.json || not_ok "and stays there"
 run try mine env='{"MISBEHAVE":"ok"}' steps=7
 expect "try runs one cell in a folder of its own" 0 'ok +mine'
 [ -d results/try_mine/cells ] || not_ok "results/try_mine is there"
+grep -q '^1 cell: 1 ok' results/try_mine/try_mine_report.md ||
+    not_ok "its report tells of that cell and no other"
+run try hand env='{"MISBEHAVE":"ok"}' steps=7 --out hands
+run try hand --out hands
+run try hand env='{"MISBEHAVE":"ok"}' steps=8 --out hands
+grep -q '^3 cells: ' hands/try_hand/try_hand_report.md ||
+    not_ok "a later try keeps what earlier ones did"
 run try mine stesp=7
 expect "try refuses an unknown parameter" 2 "'steps'"
 run try mine window=2048 seq_len=64
