@@ -35,7 +35,7 @@ static const char usage[] =
         "LM_SHM_FD\n"
         "place it among a cell's ranks; without them it is the only one. LM_DATA is "
         "the\n"
-        "folder that relative data files lie in.\n"
+        "folder that relative data files lie in, LM_TUNING the file that tune wrote.\n"
         "\n"
         "exit: 0 done, 1 failed (the last event says why), 2 usage, 77 no such "
         "device\n";
@@ -65,6 +65,19 @@ static bool say_hello(struct attempt *a) {
             "build", build_id(), "device", device, "pid", (int)getpid());
 }
 
+/* False, in CUDA's words, where this rank's GPU is not there. */
+static bool has_device(const struct attempt *a, struct text *err) {
+    const struct kernels *k = backend_kernels();
+    struct device_facts facts;
+    struct kernel_error why = {0};
+    if (!backend_on_gpu() || k->device_count() > a->local_rank) {
+        return true;
+    }
+    bool told = !k->device_facts(a->local_rank, &facts, &why);
+    return text_fail(err, "there is no CUDA device %d here%s%s", a->local_rank,
+            told ? ": " : "", told ? why.sentence : "");
+}
+
 static bool check_place(struct attempt *a) {
     int64_t ranks = params_integer(&a->spec.params, PARAM_RANKS);
     if (ranks != a->world) {
@@ -74,11 +87,7 @@ static bool check_place(struct attempt *a) {
                 (long long)ranks, a->world);
     }
     struct text err = {0};
-    bool served = setup_check(&a->spec.params, &err);
-    if (served && backend_kernels()->device_count() <= a->local_rank &&
-            backend_on_gpu()) {
-        served = text_fail(&err, "there is no CUDA device %d here", a->local_rank);
-    }
+    bool served = setup_check(&a->spec.params, &err) && has_device(a, &err);
     if (!served) {
         attempt_fail(a, STATUS_UNSUPPORTED, "%s", text_get(&err));
     }
