@@ -219,8 +219,9 @@ static bool select_where(struct cells *c, const char *const *words, struct text 
 
 static bool select_cells(
         struct cells *c, const struct selection *selection, struct text *err) {
+    const char *only = selection->only_option;
     if (!select_tags(c, selection->tags, err) ||
-            !select_names(c, "--only", selection->only, true, err) ||
+            !select_names(c, only ? only : "--only", selection->only, true, err) ||
             !select_names(c, "--skip", selection->skip, false, err) ||
             !select_where(c, selection->where, err)) {
         return false;

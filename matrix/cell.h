@@ -42,6 +42,7 @@ struct selection {
     const char *const *where; /* "batch>=16" */
     const char *const *set;   /* "key=value" */
     size_t most;              /* cells that are too many; 0: CELLS_MOST */
+    const char *only_option;  /* how errors call `only`; NULL: --only */
 };
 
 void cells_finish(struct cells *c);

@@ -350,6 +350,7 @@ struct selection options_selection(const struct options *o) {
     return (struct selection){
             .tags = o->tags.count ? o->tags.items : NULL,
             .only = o->only.count ? o->only.items : NULL,
+            .only_option = o->profile ? "--profile" : NULL,
             .skip = o->skip.count ? o->skip.items : NULL,
             .where = o->where.count ? o->where.items : NULL,
             .set = o->set.count ? o->set.items : NULL,

@@ -70,7 +70,7 @@ expect "and counts" 0 '0 attempts; 1 cell had fresh results'
 run m.yaml --profile good
 expect "several cells are refused" 2 "'good' names 2 cells that run, it takes one"
 run m.yaml --profile nosuch
-expect "and what is no cell" 2 'nosuch'
+expect "and what is no cell" 2 "^runner: --profile: found 'nosuch'"
 run m.yaml --profile good/batch=1 --only good
 expect "and another selection" 2 '--profile takes one cell'
 run plan m.yaml --profile good/batch=1
