@@ -74,7 +74,7 @@ bool device_tensor(struct device *d, const struct tensor *like, bool aligned,
     }
     size_t start = (d->used + 255) / 256 * 256, end = start + bytes + 2 * ZONE + shift;
     if (end > d->bytes) {
-        return kernel_fail(err, KERNEL_OUT_OF_MEMORY,
+        return kernel_fail(err, KERNEL_OUT_OF_DEVICE_MEMORY,
                 "needs over %.1f GB of the device's memory", (double)end * 1e-9);
     }
     unsigned char *base = d->memory + start;
