@@ -1,6 +1,6 @@
 /*
- * What training holds on to between its phases; train.c sets it up and runs it,
- * outcome.c reads the result off it.
+ * What training holds on to between its phases: set up and taken down here, run by
+ * train.c, its result read off by outcome.c.
  */
 #ifndef WORKER_TRAINER_H
 #define WORKER_TRAINER_H
@@ -51,5 +51,24 @@ struct trainer {
     double phase_ms[5][TRAINER_INSTRUMENTED]; /* in struct engine_phases' order */
     int instrumented;
 };
+
+/*
+ * `done`, or the attempt failed with the sentence in `err`, which is emptied. Where a
+ * fault has made the device useless, that is what happened, whatever failed of it.
+ */
+bool trainer_check(struct trainer *t, bool done, struct text *err);
+
+/* Begin a phase of the attempt, which a profiler sees as a range. */
+bool trainer_enter(struct trainer *t, const char *phase);
+
+/*
+ * Data, stream, plan, the other ranks, engine: all that the first step needs. Attempt
+ * and parameters must be set, all else zero. False, the attempt failed, where something
+ * is refused; then nothing is undone, for the process is about to end.
+ */
+bool trainer_start(struct trainer *t);
+
+/* Give back what a finished attempt held. */
+void trainer_finish(struct trainer *t);
 
 #endif
