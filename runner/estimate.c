@@ -7,7 +7,7 @@
 #include "runner/bracket.h"
 #include "runner/filter.h"
 
-#define QUESTIONS 21      /* a round: as many as there are powers of two to the most */
+#define QUESTIONS 6       /* a round; each costs some kernels a third of a second */
 #define PATIENCE_MS 60000 /* a worker that does not answer is not waited for */
 
 static bool ask(const struct spec *spec, const char *command, const struct text *in,
@@ -72,12 +72,28 @@ static void add_question(const struct spec *asked, int64_t batch, struct text *i
     json_decref(o);
 }
 
-/*
- * Plan `count` ascending batches; narrow [low, high) to those between the largest that
- * fits and the smallest that does not. False where an answer is missing.
+/* Batches between the largest whose plan is known to fit and the smallest that is not.
  */
-static bool narrow(const struct estimate *e, const int64_t *batches, int count,
-        int64_t *low, int64_t *high) {
+struct range {
+    int64_t low, high;
+    int64_t low_bytes, each_bytes; /* of low's plan; what a sequence adds, 0 unknown */
+};
+
+static void learn(struct range *r, int64_t batch, int64_t bytes, bool fits) {
+    if (fits && batch > r->low) {
+        if (r->low > 0) {
+            r->each_bytes = (bytes - r->low_bytes) / (batch - r->low);
+        }
+        r->low = batch;
+        r->low_bytes = bytes;
+    } else if (!fits && batch < r->high) {
+        r->high = batch;
+    }
+}
+
+/* Plan `count` ascending batches and narrow `r`. False where an answer is missing. */
+static bool narrow(
+        const struct estimate *e, const int64_t *batches, int count, struct range *r) {
     struct text in = {0}, out = {0};
     for (int i = 0; i < count; i++) {
         add_question(e->spec, batches[i], &in);
@@ -91,10 +107,8 @@ static bool narrow(const struct estimate *e, const int64_t *batches, int count,
         bool fits =
                 json_is_integer(bytes) && json_integer_value(bytes) <= e->limit_bytes;
         ok = answer != NULL;
-        if (ok && fits && batches[i] > *low) {
-            *low = batches[i];
-        } else if (ok && !fits && batches[i] < *high) {
-            *high = batches[i];
+        if (ok) {
+            learn(r, batches[i], json_integer_value(bytes), fits);
         }
         json_decref(answer);
         line = end ? end + 1 : line;
@@ -104,24 +118,49 @@ static bool narrow(const struct estimate *e, const int64_t *batches, int count,
     return ok;
 }
 
+static void add_batch(
+        const struct range *r, int64_t batch, int64_t *batches, int *count) {
+    bool ascends = *count == 0 || batch > batches[*count - 1];
+    if (batch > r->low && batch < r->high && ascends) {
+        batches[(*count)++] = batch;
+    }
+}
+
+/*
+ * Where to look next. Bytes grow by about the same for every sequence, so the limit
+ * lies near where a straight line from the last two plans meets memory; what is not
+ * learnt there, equal steps find.
+ */
+static int choose(
+        const struct range *r, int64_t limit_bytes, bool by_line, int64_t *batches) {
+    int count = 0;
+    if (by_line && r->each_bytes > 0) {
+        int64_t room = (limit_bytes - r->low_bytes) / r->each_bytes;
+        int64_t most = BRACKET_MOST - r->low;
+        int64_t guess = r->low + (room < most ? room : most);
+        int64_t margin = bracket_step(guess);
+        add_batch(r, guess - margin, batches, &count);
+        add_batch(r, guess, batches, &count);
+        add_batch(r, guess + 1, batches, &count);
+        add_batch(r, guess + 1 + margin, batches, &count);
+    }
+    for (int k = 1; count == 0 && k < QUESTIONS; k++) {
+        add_batch(r, r->low + (r->high - r->low) * k / QUESTIONS, batches, &count);
+    }
+    return count;
+}
+
 int64_t estimate_batch(const struct estimate *e) {
-    int64_t batches[QUESTIONS], low = 0, high = BRACKET_MOST + 1;
+    int64_t batches[QUESTIONS] = {1, 2};
+    struct range r = {.high = BRACKET_MOST + 1};
     if (!e->limit_bytes) {
         return 0;
     }
-    for (int i = 0; i < QUESTIONS; i++) {
-        batches[i] = (int64_t)1 << i;
+    bool ok = narrow(e, batches, 2, &r), by_line = true;
+    while (ok && r.low > 0 && r.high - r.low > bracket_step(r.low)) {
+        int count = choose(&r, e->limit_bytes, by_line, batches);
+        ok = narrow(e, batches, count, &r);
+        by_line = !by_line;
     }
-    bool ok = narrow(e, batches, QUESTIONS, &low, &high);
-    while (ok && low > 0 && high - low > bracket_step(low)) {
-        int count = 0;
-        for (int i = 1; i < QUESTIONS; i++) {
-            int64_t batch = low + (high - low) * i / QUESTIONS;
-            if (batch > low && (count == 0 || batch > batches[count - 1])) {
-                batches[count++] = batch;
-            }
-        }
-        ok = narrow(e, batches, count, &low, &high);
-    }
-    return ok ? low : 0;
+    return ok ? r.low : 0;
 }

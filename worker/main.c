@@ -60,7 +60,8 @@ static bool run_nothing(struct attempt *a) {
 
 static bool say_hello(struct attempt *a) {
     char device[NAME_SIZE] = "";
-    backend_kernels()->device_name(0, device, sizeof device);
+    backend_kernels()->device_name(
+            backend_on_gpu() ? a->local_rank : 0, device, sizeof device);
     return attempt_send(a, "hello", "{s:i, s:s, s:s, s:i}", "protocol", EVENT_PROTOCOL,
             "build", build_id(), "device", device, "pid", (int)getpid());
 }
