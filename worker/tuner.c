@@ -37,21 +37,37 @@ static enum math math_of(const struct params *p) {
     return params_integer(p, PARAM_PRECISION) == PRECISION_TF32 ? MATH_TF32 : MATH_F32;
 }
 
-/* False where the cell cannot be built here, or a product not timed. */
-static bool tune_cell(const struct params *params, struct stream *stream,
-        int64_t *products, struct text *err) {
+/* The options of a cell's engine; where this worker lacks something, `unsupported`. */
+static bool options_of(const struct params *params, struct engine_options *out,
+        bool *unsupported, struct text *err) {
     struct tokenizer tokenizer;
     struct kernel_error why = {0};
-    struct engine_options options;
-    bool unsupported;
-    if (params_integer(params, PARAM_TASK) == TASK_NOOP || !setup_check(params, err) ||
-            !tokenizer_init(
-                    &tokenizer, params_text(params, PARAM_TOKENIZER), &why, err) ||
-            !setup_options(params, tokenizer.vocab, &options, err)) {
+    *unsupported = !setup_check(params, err);
+    if (*unsupported) {
         return false;
     }
-    options.stream = stream;
-    return engine_tune(&options, products, &unsupported, err);
+    if (!tokenizer_init(&tokenizer, params_text(params, PARAM_TOKENIZER), &why, err)) {
+        *unsupported = why.kind == KERNEL_UNSUPPORTED;
+        return false;
+    }
+    return setup_options(params, tokenizer.vocab, out, err);
+}
+
+/* False, with a sentence, where a product could not be timed. What this worker lacks is
+ * passed over: such a cell says so itself when it runs. */
+static bool tune_cell(const struct params *params, struct stream *stream,
+        int64_t *products, struct text *err) {
+    struct engine_options options;
+    bool unsupported = false;
+    if (params_integer(params, PARAM_TASK) == TASK_NOOP) {
+        return true;
+    }
+    bool good = options_of(params, &options, &unsupported, err);
+    if (good) {
+        options.stream = stream;
+        good = engine_tune(&options, products, &unsupported, err);
+    }
+    return good || unsupported;
 }
 
 /* All cells of one arithmetic, through one stream, which holds one view of the table.
@@ -68,8 +84,7 @@ static bool tune_math(const struct specs *specs, enum math math, const char *pat
     for (size_t i = 0; i < specs->count; i++) {
         struct text passed = {0};
         if (math_of(&specs->items[i].params) == math &&
-                !tune_cell(&specs->items[i].params, stream, products, &passed) &&
-                passed.size) {
+                !tune_cell(&specs->items[i].params, stream, products, &passed)) {
             fprintf(stderr, "%s: tune: %s: %s\n", backend_name(), specs->items[i].cell,
                     text_get(&passed));
         }
