@@ -14,6 +14,7 @@
 #define OOM_BYTES (256L << 20) // what a process without a limit of its own may take
 #define OOM_PIECE (8L << 20)
 #define OOM_DEVICE_PIECE (1L << 30)
+#define NOBODYS 0x40000000 // an address where no device memory lies
 #define STALL_NS 200000000
 
 bool inject_is_due(const struct attempt *a, int64_t step) {
@@ -143,10 +144,8 @@ static bool oom_device(struct attempt *a, const struct inject_device *d) {
 
 /* A kernel that writes where no memory is. */
 static bool device_fault(struct attempt *a, const struct inject_device *d) {
-    struct tensor wild = {.data = (void *)OOM_DEVICE_PIECE,
-            .type = DTYPE_F32,
-            .rank = 1,
-            .size = {4096}};
+    struct tensor wild = {
+            .data = (void *)NOBODYS, .type = DTYPE_F32, .rank = 1, .size = {4096}};
     struct kernel_error why = {0};
     struct text err = {0};
     return d->kernels->gelu_forward(d->stream, &wild, &wild, &why) ||
