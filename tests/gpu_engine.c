@@ -119,7 +119,7 @@ static void fp32_gradients_are_the_cpus(void **state) {
             char words[256];
             snprintf(words, sizeof words, BASE "%s kernel=%s", techniques[i],
                     kernels[k]);
-            gradients_must_be_near(words, words, 2e-5, 1e-6);
+            gradients_must_be_near(words, words, 2e-6, 1e-6);
         }
     }
 }
@@ -130,8 +130,8 @@ static void low_precision_gradients_are_near_the_cpus(void **state) {
     static const struct {
         const char *words;
         double gradient, loss;
-    } precisions[] = {{"precision=bf16", 3e-2, 2e-3}, {"precision=fp16", 4e-3, 3e-4},
-            {"precision=bf16 grad=fp32", 3e-2, 2e-3}};
+    } precisions[] = {{"precision=bf16", 2e-2, 2e-4}, {"precision=fp16", 3e-3, 3e-5},
+            {"precision=bf16 grad=fp32", 2e-2, 2e-4}};
     static const char *const kernels[] = {"naive", "fused", "cudnn"};
     for (int k = 0; k < 3; k++) {
         if (!kernels_cuda()->attention(kernels[k])) {
@@ -154,9 +154,9 @@ static void low_precision_gradients_are_near_the_cpus(void **state) {
 
 static void tf32_gradients_are_near_fp32(void **state) {
     (void)state;
-    gradients_must_be_near(BASE "arch=gpt precision=tf32", BASE "arch=gpt", 5e-3, 1e-4);
+    gradients_must_be_near(BASE "arch=gpt precision=tf32", BASE "arch=gpt", 2e-3, 2e-5);
     gradients_must_be_near(
-            BASE "arch=llama precision=tf32", BASE "arch=llama", 5e-3, 1e-4);
+            BASE "arch=llama precision=tf32", BASE "arch=llama", 2e-3, 2e-5);
 }
 
 static void initial_weights_are_the_cpus(void **state) {
@@ -303,16 +303,17 @@ static void instrumented_steps_tell_phases_with_and_without_graphs(void **state)
         struct text err = {0};
         struct engine_phases phases;
         struct engine_step step;
+        double plain[2];
+        train(kernels_cuda(), cases[i], 2, plain);
         cell_create(&c, kernels_cuda(), cases[i]);
-        cell_step(&c, 0, 1e-3);
+        cell_step(&c, 0, 3e-3);
         cell_batch(&c, 1);
         assert_true(engine_step_instrumented(
-                c.engine, c.inputs, c.targets, 1e-3, &phases, &err));
+                c.engine, c.inputs, c.targets, 3e-3, &phases, &err));
         assert_true(engine_finish_step(c.engine, &step, &err));
         assert_true(phases.forward_ms > 0 && phases.backward_ms > 0);
         assert_true(phases.optimizer_ms > 0 && phases.data_ms >= 0);
-        double plain[2];
-        train(kernels_cuda(), cases[i], 1, plain);
+        assert_true(step.loss == plain[1]); // it is a step like any other
         cell_destroy(&c);
     }
 }
