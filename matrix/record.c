@@ -21,6 +21,7 @@ void record_finish(struct record *r) {
     free(r->profiler);
     free(r->profile);
     json_decref(r->ops);
+    json_decref(r->allreduce);
     for (int i = 0; i < r->rank_count; i++) {
         free(r->ranks[i].phase);
     }
@@ -74,6 +75,9 @@ static void read_optional(struct record *r, struct fields *f) {
     r->profile = profiled ? fields_copy(f, "profile") : text_copy("");
     if (json_object_get(f->object, "ops")) {
         r->ops = json_incref((json_t *)fields_object(f, "ops"));
+    }
+    if (json_object_get(f->object, "allreduce")) {
+        r->allreduce = json_incref((json_t *)fields_array(f, "allreduce"));
     }
 }
 
@@ -216,6 +220,9 @@ json_t *record_to_json(const struct record *r) {
     }
     if (r->ops) {
         json_object_set(root, "ops", r->ops);
+    }
+    if (r->allreduce) {
+        json_object_set(root, "allreduce", r->allreduce);
     }
     json_object_update(root, cause);
     json_object_update(root, rest);

@@ -72,6 +72,7 @@ static void write_one(void) {
     r.profiler = "nsys";
     r.profile = "profile.nsys-rep";
     r.ops = json_pack("{s:i, s:[{s:s}]}", "steps", 3, "ops", "op", "clip");
+    r.allreduce = json_pack("[{s:i, s:f}]", "bytes", 65536, "ms_median", 0.125);
     params_init(&r.params);
     struct text err = {0};
     assert_true(params_set(&r.params, PARAM_INJECT, "segv", &err));
@@ -79,6 +80,7 @@ static void write_one(void) {
     json_decref(r.metrics);
     json_decref(r.provenance);
     json_decref(r.ops);
+    json_decref(r.allreduce);
 }
 
 static void what_is_written_reads_back(void **state) {
@@ -127,6 +129,9 @@ static void what_is_written_reads_back(void **state) {
     assert_string_equal(r.profile, "profile.nsys-rep");
     assert_int_equal(json_integer_value(json_object_get(r.ops, "steps")), 3);
     assert_int_equal(json_array_size(json_object_get(r.ops, "ops")), 1);
+    const json_t *point = json_array_get(r.allreduce, 0);
+    assert_int_equal(json_integer_value(json_object_get(point, "bytes")), 65536);
+    assert_true(json_number_value(json_object_get(point, "ms_median")) == 0.125);
     record_finish(&r);
     record_finish(&r);
 }
