@@ -1,4 +1,6 @@
-/* Ranks as threads and as processes: sums to the bit, meetings, ranks that are missing.
+/*
+ * Ranks as threads and as processes: sums to the bit, parts of them and the way back,
+ * meetings, ranks that are missing or late.
  */
 #include <pthread.h>
 #include <setjmp.h>
@@ -16,6 +18,7 @@
 #include <cmocka.h>
 
 #include "worker/comm.h"
+#include "worker/comm_backend.h"
 #include "worker/reduce.h"
 
 enum { ELEMENTS = 3001, ROUNDS = 20, DEADLINE_MS = 30000 };
@@ -87,11 +90,158 @@ static bool matches(const void *data, enum dtype type, int world, int round, int
     return same;
 }
 
+/* One byte of rank `rank`'s shard. */
+static unsigned char byte_of(int rank, int round, size_t i) {
+    return (unsigned char)((size_t)rank * 31 + (size_t)round * 7 + i * 13 + i / 251);
+}
+
+/* Shards made elsewhere are handed round, into [first, …) of comm memory. */
+static const char *gather(
+        struct comm *c, int world, int rank, void *data, enum dtype type, int count) {
+    enum { FIRST = 5 };
+    struct text err = {0};
+    size_t size = dtype_size(type), shard = (size_t)count * size;
+    unsigned char *own = malloc(shard), *all = data;
+    for (size_t i = 0; i < shard; i++) {
+        own[i] = byte_of(rank, count, i);
+    }
+    memset(all, 0xee, (size_t)FIRST * size + (size_t)world * shard + 1);
+    struct tensor part = {own, type, 1, {count}};
+    struct tensor whole = {data, type, 1, {FIRST + world * count + 1}};
+    bool done = comm_all_gather(
+                        c, NULL, &part, &whole, FIRST, FIRST + world * count, &err) &&
+                comm_wait(c, NULL, 0, &err);
+    free(own);
+    for (int r = 0; r < world; r++) {
+        for (size_t i = 0; i < shard; i++) {
+            done = done && all[(size_t)FIRST * size + (size_t)r * shard + i] ==
+                                   byte_of(r, count, i);
+        }
+    }
+    return done && all[(size_t)FIRST * size - 1] == 0xee &&
+                           all[(size_t)FIRST * size + (size_t)world * shard] == 0xee
+                   ? NULL
+                   : "not what was handed round";
+}
+
+/* Parts of the sum, and the way back: together the bits of one all-reduce. */
+static const char *exercise_parts(struct comm *c, int rank, int world, void **data) {
+    static const int shards[] = {0, 1, 3, 67, 350};
+    static const enum dtype carried[] = {
+            DTYPE_F32, DTYPE_BF16, DTYPE_F16, DTYPE_F64, DTYPE_I32, DTYPE_U8};
+    struct text err = {0};
+    for (int k = 0; k < 5; k++) {
+        int to = 11 + shards[k] * world;
+        for (int t = 0; t < 4; t++) {
+            struct tensor whole = {data[t], types[t], 1, {ELEMENTS}};
+            fill(data[t], types[t], rank, k);
+            if (!comm_reduce_scatter(c, NULL, &whole, 11, to, &err) ||
+                    !comm_all_gather(c, NULL, NULL, &whole, 11, to, &err)) {
+                return "cannot queue parts";
+            }
+        }
+        if (!comm_wait(c, NULL, 0, &err)) {
+            return "cannot wait for parts";
+        }
+        for (int t = 0; t < 4; t++) {
+            if (!matches(data[t], types[t], world, k, 11, to, rank)) {
+                return "parts are not the whole";
+            }
+        }
+        for (int t = 0; t < 6; t++) {
+            const char *failed = gather(c, world, rank, data[3], carried[t], shards[k]);
+            if (failed) {
+                return failed;
+            }
+        }
+    }
+    return NULL;
+}
+
+/* The first of many queued operations is there once all but the rest are. */
+static const char *exercise_waits(struct comm *c, int rank, int world, void **data) {
+    enum { LATER = 40 };
+    struct text err = {0};
+    struct tensor first = {data[0], DTYPE_F32, 1, {ELEMENTS}};
+    struct tensor rest = {data[3], DTYPE_F64, 1, {ELEMENTS}};
+    for (int round = 0; round < ROUNDS; round++) {
+        fill(data[0], DTYPE_F32, rank, round);
+        fill(data[3], DTYPE_F64, rank, round);
+        bool done = comm_all_reduce(c, NULL, &first, 0, ELEMENTS, &err);
+        for (int i = 0; done && i < LATER; i++) {
+            done = comm_all_reduce(c, NULL, &rest, i, i + 1, &err);
+        }
+        if (!done || !comm_wait(c, NULL, LATER, &err)) {
+            return "cannot wait for the first";
+        }
+        // Others may be at the rest still, which lies elsewhere.
+        if (!matches(data[0], DTYPE_F32, world, round, 0, ELEMENTS, rank)) {
+            return "the first is not there";
+        }
+        if (!comm_wait(c, NULL, LATER + 5, &err) || !comm_wait(c, NULL, 0, &err)) {
+            return "cannot wait for the rest";
+        }
+        if (!matches(data[3], DTYPE_F64, world, round, 0, LATER, rank)) {
+            return "the rest is not there";
+        }
+    }
+    return NULL;
+}
+
+/* What ranks tell each other on the host. */
+static const char *exercise_meetings(struct comm *c, int rank, int world) {
+    struct text err = {0};
+    for (int round = 0; round < ROUNDS; round++) {
+        unsigned char message[RANKS_MESSAGE_MAX];
+        memset(message, rank == 0 ? round + 1 : 0xff, sizeof message);
+        size_t bytes = round == 0 ? sizeof message : (size_t)round;
+        ranks_tell(&c->ranks, message, bytes);
+        for (size_t i = 0; i < sizeof message; i++) {
+            if (message[i] != (i < bytes || rank == 0 ? round + 1 : 0xff)) {
+                return "not what rank 0 told";
+            }
+        }
+    }
+    // The last rank is a step behind, then all are at one.
+    bool last = rank == world - 1;
+    for (int64_t step = 0; step < 2; step++) {
+        if (comm_behind(c) >= 0 && step == 0) {
+            return "behind before anyone began";
+        }
+        if (!comm_barrier(c, &err)) {
+            return "no barrier";
+        }
+        if (!last) {
+            comm_announce(c, step);
+        }
+        if (!comm_barrier(c, &err)) {
+            return "no barrier";
+        }
+        if (comm_behind(c) != (last ? -1 : world - 1)) {
+            return "the wrong rank is behind";
+        }
+        if (!comm_barrier(c, &err)) {
+            return "no barrier";
+        }
+        if (last) {
+            comm_announce(c, step);
+        }
+        if (!comm_barrier(c, &err)) {
+            return "no barrier";
+        }
+        if (comm_behind(c) != -1) {
+            return "behind, but all are there";
+        }
+    }
+    return comm_barrier(c, &err) ? NULL : "no barrier";
+}
+
 static const char *exercise(struct comm *c, int rank, int world) {
     struct text err = {0};
+    struct kernel_error why;
     void *data[4];
     for (int t = 0; t < 4; t++) {
-        data[t] = comm_allocate(c, ELEMENTS * dtype_size(types[t]));
+        data[t] = comm_allocate(c, ELEMENTS * dtype_size(types[t]), &why);
         if (!data[t] || (uintptr_t)data[t] % 64 != 0) {
             return "no aligned memory";
         }
@@ -125,7 +275,7 @@ static const char *exercise(struct comm *c, int rank, int world) {
                 return "wrong sum of host values";
             }
         }
-        if (!comm_wait(c, NULL, &err)) {
+        if (!comm_wait(c, NULL, 0, &err)) {
             return "cannot wait";
         }
         for (int t = 0; t < 4; t++) {
@@ -134,8 +284,10 @@ static const char *exercise(struct comm *c, int rank, int world) {
             }
         }
     }
-    if (!comm_barrier(c, &err)) {
-        return "no barrier";
+    const char *failed = exercise_parts(c, rank, world, data);
+    if (failed || (failed = exercise_waits(c, rank, world, data)) != NULL ||
+            (failed = exercise_meetings(c, rank, world)) != NULL) {
+        return failed;
     }
     int64_t moved = comm_bytes_moved(c);
     return world > 1 ? moved > 0 ? NULL : "nothing moved"
@@ -164,7 +316,7 @@ static void ranks_as_threads_agree_to_the_bit(void **state) {
     const int worlds[] = {1, 2, 3, 4, 8};
     for (size_t w = 0; w < sizeof worlds / sizeof *worlds; w++) {
         int world = worlds[w];
-        size_t bytes = comm_shared_bytes(world, bytes_needed());
+        size_t bytes = comm_shared_bytes(NULL, world, bytes_needed());
         void *base = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
                 MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
         assert_true(base != MAP_FAILED);
@@ -267,6 +419,34 @@ static void ranks_that_disagree_about_bytes_are_refused(void **state) {
     close(fd);
 }
 
+static void ranks_of_another_attempt_are_refused(void **state) {
+    (void)state;
+    int fd = memfd_create("ranks", MFD_CLOEXEC);
+    assert_true(fd >= 0);
+    pid_t pid = fork();
+    assert_true(pid >= 0);
+    struct comm_options options = {.rank = pid ? 1 : 0,
+            .world = 2,
+            .shm_fd = fd,
+            .bytes = 64,
+            .nonce = pid ? "today" : "yesterday",
+            .deadline_ms = DEADLINE_MS};
+    struct comm *c;
+    struct text err = {0};
+    bool created = comm_create(&options, &c, &err);
+    if (pid == 0) {
+        _exit(created ? 1 : 0);
+    }
+    assert_false(created);
+    assert_string_equal(
+            text_get(&err), "rank 0 is of attempt 'yesterday', but rank 1 of 'today'");
+    int status;
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    text_finish(&err);
+    close(fd);
+}
+
 static void count_waiting(void *user) {
     (*(int *)user)++;
 }
@@ -282,11 +462,12 @@ static void *wait_and_join(void *argument) {
     if (r->options.rank == 1) {
         nanosleep(&(struct timespec){0, 300 * 1000 * 1000}, NULL);
     }
-    float *x = comm_allocate(c, sizeof *x);
+    struct kernel_error why;
+    float *x = comm_allocate(c, sizeof *x, &why);
     struct tensor t = {x, DTYPE_F32, 1, {1}};
     *x = 1;
     comm_all_reduce(c, NULL, &t, 0, 1, &err);
-    comm_wait(c, NULL, &err);
+    comm_wait(c, NULL, 0, &err);
     comm_barrier(c, &err);
     comm_destroy(c);
     return NULL;
@@ -301,7 +482,7 @@ static double cpu_seconds(void) {
 
 static void waiting_for_a_late_rank_costs_no_cpu(void **state) {
     (void)state;
-    size_t bytes = comm_shared_bytes(2, 64);
+    size_t bytes = comm_shared_bytes(NULL, 2, 64);
     void *base = mmap(
             NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     assert_true(base != MAP_FAILED);
@@ -346,7 +527,7 @@ static void *come_late(void *argument) {
 
 static void who_waits_for_a_late_rank_is_told_so(void **state) {
     (void)state;
-    size_t bytes = comm_shared_bytes(2, 64);
+    size_t bytes = comm_shared_bytes(NULL, 2, 64);
     void *base = mmap(
             NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     assert_true(base != MAP_FAILED);
@@ -380,12 +561,16 @@ static void more_than_was_announced_is_not_given(void **state) {
     struct comm *c;
     struct text err = {0};
     assert_true(comm_create(&options, &c, &err));
-    unsigned char *memory = comm_allocate(c, 1000);
+    struct kernel_error why = {0};
+    unsigned char *memory = comm_allocate(c, 1000, &why);
     assert_non_null(memory);
     for (int i = 0; i < 1000; i++) {
         assert_int_equal(memory[i], 0);
     }
-    assert_null(comm_allocate(c, 100000));
+    assert_null(comm_allocate(c, 100000, &why));
+    assert_int_equal(why.kind, KERNEL_OUT_OF_MEMORY);
+    assert_int_equal(why.bytes_asked, 100000);
+    assert_true(why.bytes_free < 100000);
     struct tensor t = {memory, DTYPE_I32, 1, {250}};
     assert_false(comm_all_reduce(c, NULL, &t, 0, 250, &err));
     assert_string_equal(text_get(&err), "cannot add up i32 over ranks");
@@ -400,6 +585,7 @@ int main(void) {
             cmocka_unit_test(ranks_as_threads_agree_to_the_bit),
             cmocka_unit_test(missing_ranks_are_named_after_the_deadline),
             cmocka_unit_test(ranks_that_disagree_about_bytes_are_refused),
+            cmocka_unit_test(ranks_of_another_attempt_are_refused),
             cmocka_unit_test(waiting_for_a_late_rank_costs_no_cpu),
             cmocka_unit_test(who_waits_for_a_late_rank_is_told_so),
             cmocka_unit_test(more_than_was_announced_is_not_given),

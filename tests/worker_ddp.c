@@ -98,7 +98,7 @@ static void group_run(struct group *g, int world, int steps, const char *words) 
     assert_true(engine_comm_bytes(&c.options, &bytes, &err));
     assert_true(world > 1 ? bytes > 0 : bytes == 0);
     cell_destroy(&c);
-    g->base_bytes = comm_shared_bytes(world, bytes);
+    g->base_bytes = comm_shared_bytes(NULL, world, bytes);
     g->base = aligned_alloc(4096, g->base_bytes);
     memset(g->base, 0, g->base_bytes);
     for (int r = 0; r < world; r++) {

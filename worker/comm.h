@@ -1,12 +1,17 @@
 /*
- * A communicator: the ranks of one cell, able to add up arrays and wait for each other.
- * Two back ends behind one interface: shared memory on one host (comm_shm.c) and, with
- * CUDA, NCCL (comm_nccl.c).
+ * A communicator: the ranks of one cell, able to add up arrays, hand them round and
+ * wait for each other. Back ends behind one interface: shared memory on one host
+ * (comm_shm.c) and, with CUDA, NCCL (comm_nccl.c). worker/comm_backend.h is what a back
+ * end implements.
  *
- * Shared memory works in place and takes no memory of its own beyond a header page:
- * what takes part in a reduction lies in memory from comm_allocate(), which every rank
- * maps, and rank r sums slice r over all ranks in rank order, then writes it to all. So
- * the result's bits depend on neither timing, bucket size nor which rank asks.
+ * What takes part lies in memory from comm_allocate(). Operations are queued: they run
+ * in their order on the communicator's own thread or stream, beside what the caller's
+ * stream does, until comm_wait(). Every rank queues the same operations in the same
+ * order.
+ *
+ * Shared memory works in place and takes no memory of its own beyond some pages: every
+ * rank maps all ranks' memory, and sums are taken in rank order. So the result's bits
+ * depend on neither timing, bucket size nor which rank asks.
  */
 #ifndef WORKER_COMM_H
 #define WORKER_COMM_H
@@ -21,63 +26,105 @@
 #define COMM_WORLD_MAX 64
 
 struct comm;
+struct comm_backend;
+
+extern const struct comm_backend comm_shm_backend;
 
 struct comm_options {
+    const struct comm_backend *backend; /* NULL: shared memory */
     int rank, world;
+    int device; /* of this rank, as the stream's */
     int shm_fd; /* the supervisor's memfd, zeroed or empty; −1 where world is 1. Not
                    kept: the caller may close it once comm_create() returned */
     void *base; /* tests with ranks as threads: zeroed memory all share; else NULL */
     size_t base_bytes; /* at least comm_shared_bytes() */
     size_t bytes;      /* what comm_allocate() will be asked for in all, every rank the
                           same */
+    const char *nonce; /* of the attempt, the same for all its ranks; NULL: none */
     int64_t deadline_ms; /* how long to wait for the others to appear */
     const struct kernels *kernels;
     /* Optional: called on the caller's thread, once in a call that waits for other
      * ranks, after a second. So a rank that waits can say so, and the one that is
      * waited for is the one longest silent. */
     void (*waiting)(void *user);
+    /* Optional: called once, on a thread of the communicator, where what was queued can
+     * never finish. Whoever is called records the sentence and ends the process. */
+    void (*failed)(void *user, const char *sentence);
     void *user;
 };
 
-/* Bytes that `world` ranks share, each asking comm_allocate() for `bytes` in all. */
-size_t comm_shared_bytes(int world, size_t bytes);
+/* Whether the back end can work here at all; the sentence says what is missing. */
+bool comm_available(const struct comm_backend *backend, struct text *err);
+
+/* Bytes that `world` ranks share on the host, each asking comm_allocate() for `bytes`
+ * in all. */
+size_t comm_shared_bytes(const struct comm_backend *backend, int world, size_t bytes);
 
 /*
  * Meet the other ranks. Fails past the deadline, naming the ranks that are missing, and
- * where the ranks disagree about world or bytes. A rank that dies later is not noticed
- * here: the others sleep, without using the CPU, until their supervisor ends them. So
- * on an error a worker exits; it never tears a communicator down.
+ * where the ranks disagree about back end, nonce, world or bytes. A rank that dies
+ * later is not noticed here: the others sleep, without using the CPU, until their
+ * supervisor ends them. So on an error a worker exits; it never tears a communicator
+ * down.
  */
 bool comm_create(
         const struct comm_options *options, struct comm **out, struct text *err);
 
-/* After comm_wait(), on a rank that is done; NULL is fine. */
+/* After comm_wait() for all, on a rank that is done; NULL is fine. */
 void comm_destroy(struct comm *c);
 
-/* Zeroed memory that can take part in reductions, aligned to 64 bytes; all ranks ask
- * for the same sizes in the same order, in at most 64 pieces. Lives as long as `c`;
- * NULL where it would exceed what comm_create() was told. */
-void *comm_allocate(struct comm *c, size_t bytes);
+/*
+ * Zeroed memory that can take part, on the device, aligned to 64 bytes (256 on a GPU);
+ * all ranks ask for the same sizes in the same order, in at most 64 pieces. Lives as
+ * long as `c`. NULL where it would exceed what comm_create() was told, or the device
+ * has no more; `why` says which.
+ */
+void *comm_allocate(struct comm *c, size_t bytes, struct kernel_error *why);
 
 /*
- * Queue: once `stream` has reached this point, sum elements [from, to) of `t` (memory
- * from comm_allocate) over all ranks, in place, on the communicator's own thread or
- * stream. Every rank queues the same ranges in the same order. The range is cut into
- * one slice per rank. F32, BF16 and F16 are added up in fp32, F64 in fp64, and rounded
- * once, to nearest even.
+ * Queue: once `stream` has reached this point, sum elements [from, to) of `t` over all
+ * ranks, in place. F32, BF16, F16 and F64. Shared memory adds up in fp32 (F64 in fp64)
+ * and rounds once, to nearest even.
  */
 bool comm_all_reduce(struct comm *c, struct stream *stream, struct tensor *t,
         int64_t from, int64_t to, struct text *err);
 
-/* `stream` waits until all that was queued has finished. */
-bool comm_wait(struct comm *c, struct stream *stream, struct text *err);
+/*
+ * As comm_all_reduce(), but each rank gets a part: [from, to), whose length is a
+ * multiple of `world`, is cut into `world` shards of one length; rank r's holds the sum
+ * on rank r, and what the others hold there is undefined. Through shared memory the
+ * bits are those of comm_all_reduce().
+ */
+bool comm_reduce_scatter(struct comm *c, struct stream *stream, struct tensor *t,
+        int64_t from, int64_t to, struct text *err);
+
+/*
+ * Queue the way back: elements [first, last) of `to`, of any type, are cut likewise,
+ * and everyone's [first, last) becomes rank 0's shard, then rank 1's, … Rank r's shard
+ * is what lies there already where `from` is NULL, else all of `from`: elements of the
+ * same type in any memory of the device, not to be changed before the wait.
+ */
+bool comm_all_gather(struct comm *c, struct stream *stream, const struct tensor *from,
+        struct tensor *to, int64_t first, int64_t last, struct text *err);
+
+/* `stream` waits until at most the last `pending` operations queued may be unfinished;
+ * 0: all have finished. */
+bool comm_wait(struct comm *c, struct stream *stream, int pending, struct text *err);
 
 /* Host values, summed over ranks in rank order; blocks. For losses and evaluation.
- * Independent of what comm_all_reduce() has queued. */
+ * Independent of what was queued. */
 bool comm_sum_host(struct comm *c, double *values, int count, struct text *err);
 
 bool comm_barrier(struct comm *c, struct text *err);
 
 int64_t comm_bytes_moved(const struct comm *c); /* by this rank, since creation */
+
+/*
+ * How far the ranks have come, for who must say which one is late: this rank is about
+ * to queue step `step`, counted from 0; and the lowest rank that has announced less
+ * than this one, −1: none. From any thread; never waits.
+ */
+void comm_announce(struct comm *c, int64_t step);
+int comm_behind(const struct comm *c);
 
 #endif

@@ -82,7 +82,7 @@ static bool call(const struct call *c, struct kernel_error *why, struct text *er
     case OP_ALL_REDUCE:
         return comm_all_reduce(x->comm, s, t[0], op->from, op->to, err);
     case OP_COMM_WAIT:
-        return comm_wait(x->comm, s, err);
+        return comm_wait(x->comm, s, 0, err);
     case OP_NORM_PARTIALS:
         return k->norm_partials(s, t[0], t[1], why);
     case OP_CLIP:

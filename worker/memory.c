@@ -185,14 +185,10 @@ static bool allocate_arena(struct memory *m, enum memory_owner owner, struct com
     size_t bytes = memory_arena_bytes(m->planned[owner], m->poisoned);
     if (owner == OWNER_GRADS && comm) {
         m->borrowed[owner] = true;
-        m->arenas[owner] = comm_allocate(comm, bytes);
-        if (!m->arenas[owner]) {
-            why->kind = KERNEL_OUT_OF_MEMORY;
-            why->bytes_asked = bytes;
-            return text_fail(err, "the ranks' shared memory lacks %zu bytes for %s",
-                    bytes, memory_owner_name(owner));
-        }
-        return true;
+        m->arenas[owner] = comm_allocate(comm, bytes, why);
+        return m->arenas[owner] ||
+               text_fail(err, "cannot share %zu bytes for %s with the other ranks: %s",
+                       bytes, memory_owner_name(owner), why->sentence);
     }
     if (!m->access.kernels->allocate(
                 m->access.device, MEMORY_DEVICE, bytes, &m->arenas[owner], why)) {

@@ -7,6 +7,12 @@ enum {
     BLOCK = 1024
 }; // elements summed at once; the sums stay in the first-level cache
 
+/* Where the sums go. */
+struct target {
+    void *const *parts;
+    int n;
+};
+
 static float from_bits(uint32_t bits) {
     float x;
     memcpy(&x, &bits, sizeof x);
@@ -58,7 +64,8 @@ static uint16_t f16_round(float x) {
     return sign | (uint16_t)((rest >> 13) - (112u << 10));
 }
 
-static void sum_f32(void *const *parts, int n, int64_t start, int64_t count) {
+static void sum_f32(const struct target *to, void *const *parts, int n, int64_t start,
+        int64_t count) {
     float sums[BLOCK];
     memcpy(sums, (const float *)parts[0] + start, (size_t)count * sizeof *sums);
     for (int p = 1; p < n; p++) {
@@ -67,12 +74,13 @@ static void sum_f32(void *const *parts, int n, int64_t start, int64_t count) {
             sums[i] += part[i];
         }
     }
-    for (int p = 0; p < n; p++) {
-        memcpy((float *)parts[p] + start, sums, (size_t)count * sizeof *sums);
+    for (int p = 0; p < to->n; p++) {
+        memcpy((float *)to->parts[p] + start, sums, (size_t)count * sizeof *sums);
     }
 }
 
-static void sum_f64(void *const *parts, int n, int64_t start, int64_t count) {
+static void sum_f64(const struct target *to, void *const *parts, int n, int64_t start,
+        int64_t count) {
     double sums[BLOCK];
     memcpy(sums, (const double *)parts[0] + start, (size_t)count * sizeof *sums);
     for (int p = 1; p < n; p++) {
@@ -81,12 +89,13 @@ static void sum_f64(void *const *parts, int n, int64_t start, int64_t count) {
             sums[i] += part[i];
         }
     }
-    for (int p = 0; p < n; p++) {
-        memcpy((double *)parts[p] + start, sums, (size_t)count * sizeof *sums);
+    for (int p = 0; p < to->n; p++) {
+        memcpy((double *)to->parts[p] + start, sums, (size_t)count * sizeof *sums);
     }
 }
 
-static void sum_bf16(void *const *parts, int n, int64_t start, int64_t count) {
+static void sum_bf16(const struct target *to, void *const *parts, int n, int64_t start,
+        int64_t count) {
     float sums[BLOCK];
     uint16_t rounded[BLOCK];
     const uint16_t *first = (const uint16_t *)parts[0] + start;
@@ -102,12 +111,14 @@ static void sum_bf16(void *const *parts, int n, int64_t start, int64_t count) {
     for (int64_t i = 0; i < count; i++) {
         rounded[i] = bf16_round(sums[i]);
     }
-    for (int p = 0; p < n; p++) {
-        memcpy((uint16_t *)parts[p] + start, rounded, (size_t)count * sizeof *rounded);
+    for (int p = 0; p < to->n; p++) {
+        memcpy((uint16_t *)to->parts[p] + start, rounded,
+                (size_t)count * sizeof *rounded);
     }
 }
 
-static void sum_f16(void *const *parts, int n, int64_t start, int64_t count) {
+static void sum_f16(const struct target *to, void *const *parts, int n, int64_t start,
+        int64_t count) {
     float sums[BLOCK];
     uint16_t rounded[BLOCK];
     const uint16_t *first = (const uint16_t *)parts[0] + start;
@@ -123,8 +134,9 @@ static void sum_f16(void *const *parts, int n, int64_t start, int64_t count) {
     for (int64_t i = 0; i < count; i++) {
         rounded[i] = f16_round(sums[i]);
     }
-    for (int p = 0; p < n; p++) {
-        memcpy((uint16_t *)parts[p] + start, rounded, (size_t)count * sizeof *rounded);
+    for (int p = 0; p < to->n; p++) {
+        memcpy((uint16_t *)to->parts[p] + start, rounded,
+                (size_t)count * sizeof *rounded);
     }
 }
 
@@ -133,13 +145,26 @@ bool reduce_supports(enum dtype type) {
            type == DTYPE_F64;
 }
 
-void reduce_sum(void *const *parts, int n, int64_t count, enum dtype type) {
+static void sum(const struct target *to, void *const *parts, int n, int64_t count,
+        enum dtype type) {
     assert(reduce_supports(type) && n >= 1);
-    void (*sum)(void *const *, int, int64_t, int64_t) = type == DTYPE_F32    ? sum_f32
-                                                        : type == DTYPE_F64  ? sum_f64
-                                                        : type == DTYPE_BF16 ? sum_bf16
-                                                                             : sum_f16;
+    void (*add)(const struct target *, void *const *, int, int64_t, int64_t) =
+            type == DTYPE_F32    ? sum_f32
+            : type == DTYPE_F64  ? sum_f64
+            : type == DTYPE_BF16 ? sum_bf16
+                                 : sum_f16;
     for (int64_t start = 0; start < count; start += BLOCK) {
-        sum(parts, n, start, count - start < BLOCK ? count - start : BLOCK);
+        add(to, parts, n, start, count - start < BLOCK ? count - start : BLOCK);
     }
+}
+
+void reduce_sum(void *const *parts, int n, int64_t count, enum dtype type) {
+    struct target all = {parts, n};
+    sum(&all, parts, n, count, type);
+}
+
+void reduce_sum_into(
+        void *to, void *const *parts, int n, int64_t count, enum dtype type) {
+    struct target one = {&to, 1};
+    sum(&one, parts, n, count, type);
 }

@@ -1,6 +1,6 @@
 /*
  * Adding up arrays in place: the arithmetic of a shared-memory reduction, without the
- * waiting. Every part ends up holding the sum.
+ * waiting.
  */
 #ifndef WORKER_REDUCE_H
 #define WORKER_REDUCE_H
@@ -18,5 +18,9 @@ bool reduce_supports(enum dtype type);
  * that order: in fp32 (F64 in fp64), rounded to nearest even once at the end.
  */
 void reduce_sum(void *const *parts, int n, int64_t count, enum dtype type);
+
+/* The same sum to `to` alone, which may be one of the parts. */
+void reduce_sum_into(
+        void *to, void *const *parts, int n, int64_t count, enum dtype type);
 
 #endif

@@ -174,7 +174,9 @@ static bool meet(struct trainer *t) {
     struct text err = {0};
     struct comm_options options = {.rank = a->rank,
             .world = a->world,
+            .device = t->options.device,
             .shm_fd = a->shm_fd,
+            .nonce = getenv("LM_NONCE"),
             .deadline_ms =
                     (params_integer(t->params, PARAM_START_S) + PATIENCE_S) * 1000,
             .kernels = t->options.kernels,
