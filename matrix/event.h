@@ -10,7 +10,7 @@
  *
  * `step` counts from 1: the steps finished. Its loss and accuracy are means over all
  * ranks (absent from an event that only the second brought), `tokens` and `ms` are of
- * that one step and rank: tokens × ranks ÷ ms is the live rate. Three events more that
+ * that one step and rank: tokens × ranks ÷ ms is the live rate. Four events more that
  * readers may ignore:
  *   facts     data, tokenizer, data_digest (SHA-256), data_bytes, train_tokens,
  *             val_tokens, test_tokens, tokenizer_vocab, vocab (the model's), threads,
@@ -29,6 +29,10 @@
  *             backward for each pair that sees each other, head and element; else 0)
  *             are of one step. `mark_ms` is the time between two marks with nothing
  *             between them; nothing has been subtracted. Rank 0's is the record's `ops`
+ *   allreduce from task allreduce, as each size is done, smallest first: bytes,
+ *             ms_median, ms_p10, ms_p90, bus_bytes_per_s (matrix/curve.h). To clocks it
+ *             is a step. Rank 0's rows are the record's `allreduce`. The fact
+ *             `sizes_left_out`, a phrase, says why sizes are missing
  * `error` has two fields more: `predicted` (true: the plan refused, nothing was tried)
  * and, where a later part of the project will serve it, kind "unsupported".
  */

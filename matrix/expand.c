@@ -147,6 +147,11 @@ static const char *find_rule(struct builder *b, const struct params *p) {
     } else if (task == TASK_TRAIN && !alone && ranks == 1) {
         text_addf(&why, "ddp %s goes with more ranks than one",
                 params_choice(p, PARAM_DDP));
+    } else if (task == TASK_ALLREDUCE && ranks == 1) {
+        text_add(&why, "one rank has nobody to add up with");
+    } else if (task == TASK_ALLREDUCE && !alone) {
+        text_addf(&why, "task allreduce has no wrapper, so ddp %s changes nothing",
+                params_choice(p, PARAM_DDP));
     }
     const char *reason = why.size ? arena_copy(&b->out->arena, text_get(&why)) : NULL;
     text_finish(&why);

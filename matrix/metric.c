@@ -93,6 +93,11 @@ const struct metric metrics[] = {
         {"rest_bytes", "bytes", METRIC_MAXIMUM, true,
                 "witness_bytes less plan, context and handles: code loaded later, "
                 "graphs, rounding"},
+        {"allreduce_bus_bytes_per_s", "bytes/s", METRIC_RANK0, true,
+                "largest over sizes of bytes x 2 (ranks - 1) / ranks / median time of "
+                "an all-reduce"},
+        {"allreduce_latency_ms", "ms", METRIC_RANK0, true,
+                "median time of an all-reduce of the smallest size"},
         {"scaling_efficiency", "", METRIC_DERIVED, false,
                 "tokens_per_s / (ranks x tokens_per_s of the same cell on one rank)"},
         {"memory_overhead_bytes", "bytes", METRIC_DERIVED, false,

@@ -54,8 +54,8 @@ struct record {
     char *profile;      /* files that it left in the attempt's folder, "" none */
     json_t *ops;        /* rank 0's event `ops` (event.h): {steps, mark_ms, ops: […]};
                            NULL where it sent none */
-    json_t *allreduce;  /* array of {bytes, ms_median, ms_p10, ms_p90, bus_bytes_per_s},
-                           ascending by bytes; NULL but under `task: allreduce` */
+    json_t *allreduce;  /* array of rank 0's rows of the curve (curve.h), ascending by
+                           bytes; NULL where it sent none */
     json_t *metrics;    /* object by metric name; absent names are unknown */
     json_t *memory;     /* array of {kind, planned_bytes, measured_bytes}, rank 0's */
     json_t *provenance; /* object: worker_build data_digest data tokenizer data_bytes

@@ -235,6 +235,7 @@ void outcome_record(const struct outcome *o, struct record *r) {
             .profiler = or_empty(profile_name(o->spec->profiler)),
             .profile = profile_files(o),
             .ops = o->count ? json_incref(o->ranks[0].ops) : NULL,
+            .allreduce = o->count ? json_incref(o->ranks[0].allreduce) : NULL,
             .rank_count = o->count,
     };
     memcpy(r->hash, o->spec->hash, sizeof r->hash);

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "matrix/curve.h"
 #include "matrix/event.h"
 
 /* A rank that floods its pipe must not keep the supervisor from its other duties. */
@@ -63,11 +64,12 @@ void rank_finish(struct rank *r) {
     json_decref(r->result);
     json_decref(r->memory);
     json_decref(r->ops);
+    json_decref(r->allreduce);
     free(r->phase);
     free(r->error);
     free(r->error_phase);
     free(r->garbage);
-    r->hello_body = r->facts = r->result = r->memory = r->ops = NULL;
+    r->hello_body = r->facts = r->result = r->memory = r->ops = r->allreduce = NULL;
     r->phase = r->error = r->error_phase = r->garbage = NULL;
 }
 
@@ -150,15 +152,36 @@ static void take_memory(struct rank *r, const struct event *e) {
     }
 }
 
-static void take_step(struct rank *r, const struct event *e, int64_t now_ms) {
-    r->last_step = event_integer(e, "step", r->last_step);
+static void start_stepping(struct rank *r, int64_t now_ms) {
     r->stepping = true;
     if (r->first_step_ms < 0) {
         r->first_step_ms = now_ms;
     }
 }
 
-static void take_other(struct rank *r, const struct event *e) {
+static void take_step(struct rank *r, const struct event *e, int64_t now_ms) {
+    r->last_step = event_integer(e, "step", r->last_step);
+    start_stepping(r, now_ms);
+}
+
+/* A row of the curve is to task allreduce what a step is to training. */
+static void take_row(struct rank *r, const struct event *e, int64_t now_ms) {
+    struct curve_row row;
+    struct text why = {0};
+    r->allreduce = r->allreduce ? r->allreduce : json_array();
+    if (!curve_row_from_json(e->body, &row, &why)) {
+        distrust(r, "wrote an event 'allreduce' with %s", text_get(&why));
+    } else if (json_array_size(r->allreduce) == CURVE_ROWS_MAX) {
+        distrust(r, "wrote more events 'allreduce' than there are sizes%s", "");
+    } else {
+        json_array_append_new(r->allreduce, curve_row_to_json(&row));
+        r->last_step = (int64_t)json_array_size(r->allreduce);
+        start_stepping(r, now_ms);
+    }
+    text_finish(&why);
+}
+
+static void take_other(struct rank *r, const struct event *e, int64_t now_ms) {
     const char *name = event_text(e, "event", "");
     if (!strcmp(name, "facts")) {
         r->facts = r->facts ? r->facts : json_object();
@@ -168,6 +191,8 @@ static void take_other(struct rank *r, const struct event *e) {
         r->ops = json_copy(e->body);
         json_object_del(r->ops, "event");
         json_object_del(r->ops, "t_ms");
+    } else if (!strcmp(name, "allreduce")) {
+        take_row(r, e, now_ms);
     }
 }
 
@@ -211,7 +236,7 @@ static void take_line(struct rank *r, const char *line, size_t size, int64_t now
         r->result = json_incref(e.body);
         break;
     case EVENT_OTHER:
-        take_other(r, &e);
+        take_other(r, &e, now_ms);
         break;
     }
     event_finish(&e);

@@ -35,6 +35,7 @@ struct rank {
     char *phase;       /* owned; NULL before the first */
     int64_t last_step; /* -1 before the first */
     json_t *hello_body, *facts, *result, *memory, *ops; /* owned; NULL until seen */
+    json_t *allreduce; /* rows of the curve so far; likewise */
 
     bool has_error; /* an `error` event came: the first one counts */
     enum status error_status;

@@ -172,6 +172,14 @@ static void cells_that_would_measure_nothing_are_excluded(void **state) {
                                 "2)\n"
                                 "e/ranks=2,ddp=naive\n"},
             {ONE "  task: noop\n  ranks: 2\n  window: 4096\n", .expected = "e\n"},
+            {ONE "  task: allreduce\n  axes: {ranks: [1, 2], ddp: [none, flat]}\n",
+                    .expected = "!e/ranks=1,ddp=none (one rank has nobody to add up "
+                                "with)\n"
+                                "!e/ranks=1,ddp=flat (one rank has nobody to add up "
+                                "with)\n"
+                                "e/ranks=2,ddp=none\n"
+                                "!e/ranks=2,ddp=flat (task allreduce has no wrapper, "
+                                "so ddp flat changes nothing)\n"},
     };
     CHECK_ALL(rows);
 }

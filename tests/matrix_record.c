@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <unistd.h>
 
+#include "matrix/curve.h"
 #include "matrix/file.h"
 #include "matrix/record.h"
 
@@ -72,7 +73,8 @@ static void write_one(void) {
     r.profiler = "nsys";
     r.profile = "profile.nsys-rep";
     r.ops = json_pack("{s:i, s:[{s:s}]}", "steps", 3, "ops", "op", "clip");
-    r.allreduce = json_pack("[{s:i, s:f}]", "bytes", 65536, "ms_median", 0.125);
+    struct curve_row row = {65536, 0.5, 0.25, 0.75, 131072000};
+    r.allreduce = json_pack("[o]", curve_row_to_json(&row));
     params_init(&r.params);
     struct text err = {0};
     assert_true(params_set(&r.params, PARAM_INJECT, "segv", &err));
@@ -129,9 +131,11 @@ static void what_is_written_reads_back(void **state) {
     assert_string_equal(r.profile, "profile.nsys-rep");
     assert_int_equal(json_integer_value(json_object_get(r.ops, "steps")), 3);
     assert_int_equal(json_array_size(json_object_get(r.ops, "ops")), 1);
-    const json_t *point = json_array_get(r.allreduce, 0);
-    assert_int_equal(json_integer_value(json_object_get(point, "bytes")), 65536);
-    assert_true(json_number_value(json_object_get(point, "ms_median")) == 0.125);
+    struct curve_row row;
+    assert_int_equal(json_array_size(r.allreduce), 1);
+    assert_true(curve_row_from_json(json_array_get(r.allreduce, 0), &row, &err));
+    assert_int_equal(row.bytes, 65536);
+    assert_true(row.ms_median == 0.5 && row.bus_bytes_per_s == 131072000);
     record_finish(&r);
     record_finish(&r);
 }
@@ -167,6 +171,7 @@ static void damaged_fields_are_named(void **state) {
                     "x: found no valid 'attempt', expected an integer in range"},
             {"attempt", "1.5", "x: found no valid 'attempt', expected an integer"},
             {"predicted", "0", "x: found no valid 'predicted', expected a boolean"},
+            {"allreduce", "{}", "x: found no valid 'allreduce', expected a list"},
             {"ranks", "{}", "x: found no valid 'ranks', expected a list"},
             {"ranks", "[1]", "x: found a rank that is no object"},
             {"ranks", "[{}]", "x: found no valid 'rank', expected an integer"},
