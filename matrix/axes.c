@@ -28,6 +28,8 @@ static const char *const ddps[] = {
 static const char *const lr_schedules[] = {"cosine", "constant", "linear", NULL};
 static const char *const injects[] = {"none", "segv", "abort", "exit", "hang", "stall",
         "oom_host", "oom_device", "nan", "garbage", "orphan", "device_fault", NULL};
+static const char *const inject_phases[] = {
+        "step", "start", "instrument", "eval", "end", NULL};
 
 #define CHOICE(list) .type = AXIS_CHOICE, .choices = list, .hashed = true, .unit = ""
 #define INTEGER(value, low, high, unit_)                                               \
@@ -159,6 +161,8 @@ static const struct axis table[PARAM_COUNT] = {
         [PARAM_INJECT_STEP] = {"inject_step", "proof",
                 INTEGER(2, 0, 1000000000, "steps"),
                 .help = "the step before which it strikes"},
+        [PARAM_INJECT_PHASE] = {"inject_phase", "proof", CHOICE(inject_phases),
+                .help = "step: before inject_step; else at that phase's beginning"},
 };
 
 const struct axis *axes_get(enum param p) {

@@ -76,7 +76,8 @@ enum param {
     /* proof */
     PARAM_INJECT,
     PARAM_INJECT_RANK,
-    PARAM_INJECT_STEP,
+    PARAM_INJECT_STEP, /* counts where inject_phase is step */
+    PARAM_INJECT_PHASE,
     PARAM_COUNT
 };
 
@@ -108,6 +109,13 @@ enum {
     INJECT_GARBAGE,
     INJECT_ORPHAN,
     INJECT_DEVICE_FAULT
+};
+enum {
+    INJECT_PHASE_STEP,
+    INJECT_PHASE_START, /* before this rank meets the others */
+    INJECT_PHASE_INSTRUMENT,
+    INJECT_PHASE_EVAL,
+    INJECT_PHASE_END
 };
 
 enum axis_type {

@@ -19,7 +19,7 @@
  *             gemm_algorithms (digest of the table on a GPU); may come in parts
  *   progress  phase, done, of: a sign of life where no step ends, as in evaluation or,
  *             once a second while ops complete, within a long step;
- *             waiting: true, once, where this rank has waited a second for another
+ *             waiting: true, once a second while this rank waits for another
  *   ops       once, before the result: what the ops of a step cost, each timed by marks
  *             of its own in `steps` instrumented steps. `ops` lists {op, what, calls,
  *             ms, bytes, flops}: one row for all ops of a kind that produce the same,
@@ -34,7 +34,8 @@
  *             is a step. Rank 0's rows are the record's `allreduce`. The fact
  *             `sizes_left_out`, a phrase, says why sizes are missing
  * `error` has two fields more: `predicted` (true: the plan refused, nothing was tried)
- * and, where a later part of the project will serve it, kind "unsupported".
+ * and `collateral` (true: what failed is that another rank is lost, so whoever else
+ * fails within a grace period is the cause).
  */
 #ifndef MATRIX_EVENT_H
 #define MATRIX_EVENT_H

@@ -120,6 +120,7 @@ static void take_error(struct rank *r, const struct event *e) {
     r->bytes_asked = event_integer(e, "bytes_asked", -1);
     r->bytes_free = event_integer(e, "bytes_free", -1);
     r->predicted = json_is_true(json_object_get(e->body, "predicted"));
+    r->blames = json_is_true(json_object_get(e->body, "collateral"));
 }
 
 /* The newest word on each kind stands, in the order the kinds first came. */

@@ -43,6 +43,7 @@ struct rank {
     char *error_phase;
     int64_t error_step, bytes_asked, bytes_free;
     bool predicted;
+    bool blames; /* the error is that another rank is lost */
 
     char *garbage; /* why its event file cannot be trusted; NULL while it can */
 };

@@ -213,7 +213,9 @@ static bool poll_ranks_once(struct supervisor *s) {
 static void judge_ranks(struct supervisor *s) {
     bool bad = false, complained = false;
     for (int i = 0; i < s->count; i++) {
-        bad = bad || verdict_rank_is_bad(&s->ranks[i]);
+        // Who blames another is believed for a while: a dying process closes what
+        // its peers see before we see it dead.
+        bad = bad || (verdict_rank_is_bad(&s->ranks[i]) && !s->ranks[i].blames);
         complained = complained || s->ranks[i].has_error;
     }
     if (s->stopping && s->kill_at_ms == CLOCKS_NEVER) {
@@ -245,9 +247,7 @@ static void check_clocks(struct supervisor *s) {
         enum clocks_strike one =
                 r->ended ? CLOCKS_NONE
                          : clocks_check(&s->clocks, r->stepping, r->heard_ms, now);
-        if (one != CLOCKS_NONE && (!worst || worst->waiting > r->waiting ||
-                                          (worst->waiting == r->waiting &&
-                                                  r->last_step < worst->last_step))) {
+        if (one != CLOCKS_NONE && (!worst || verdict_is_likelier(r, worst))) {
             worst = r;
             strike = one;
         }

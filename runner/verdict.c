@@ -20,15 +20,18 @@ bool verdict_rank_is_bad(const struct rank *r) {
 /*
  * How surely a badly ended rank is the cause rather than a witness: a peer's death
  * makes the others fail too, sometimes before we get to see the first, but it never
- * makes them segfault or run out of memory.
+ * makes them segfault or run out of memory. A device that reads a dead peer's memory
+ * may well fault.
  */
 static int guilt(const struct rank *r) {
     if (r->has_error && (r->error_status == STATUS_OOM_DEVICE ||
                                 r->error_status == STATUS_OOM_HOST)) {
+        return 6;
+    }
+    if (r->ended && r->end.signal && !r->killed) {
         return 5;
     }
-    if ((r->ended && r->end.signal && !r->killed) ||
-            (r->has_error && r->error_status == STATUS_CRASHED)) {
+    if (r->has_error && r->error_status == STATUS_CRASHED) {
         return 4;
     }
     if (r->garbage) {
@@ -36,6 +39,9 @@ static int guilt(const struct rank *r) {
     }
     if (r->has_error && r->error_status != STATUS_FAILED) {
         return 3;
+    }
+    if (r->blames) {
+        return 0;
     }
     return r->has_error ? 1 : 2;
 }
@@ -99,6 +105,20 @@ static void judge_rank(const struct rank *r, bool oom_killed, struct verdict *ou
     say(out, &t);
 }
 
+/* How far a silent rank is from being the one that hangs: who waits for others, or is
+ * through, is further. */
+static int innocence(const struct rank *r) {
+    return r->waiting ? 2 : r->result != NULL;
+}
+
+bool verdict_is_likelier(const struct rank *a, const struct rank *b) {
+    if (innocence(a) != innocence(b)) {
+        return innocence(a) < innocence(b);
+    }
+    return a->last_step != b->last_step ? a->last_step < b->last_step
+                                        : a->heard_ms < b->heard_ms;
+}
+
 /*
  * Whether a silent rank stands out. Ranks wait for each other: where another is as far
  * and as silent, and did not say that it waits, which of them hangs cannot be told from
@@ -114,7 +134,7 @@ static bool stands_out(const struct verdict_input *in) {
     for (int i = 0; i < in->count; i++) {
         const struct rank *r = &in->ranks[i];
         int64_t apart_ms = r->heard_ms - worst->heard_ms;
-        if (r != worst && !r->waiting && !(r->result && r->end.exit_code == 0) &&
+        if (r != worst && innocence(r) <= innocence(worst) &&
                 r->last_step == worst->last_step && apart_ms < limit_ms / 2) {
             return false;
         }

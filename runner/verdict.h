@@ -43,6 +43,10 @@ struct verdict {
 void verdict_reach(const struct verdict_input *in, struct verdict *out);
 void verdict_finish(struct verdict *v);
 
+/* Of two ranks over which a clock has struck, whether `a` is likelier to be the one
+ * that hangs. */
+bool verdict_is_likelier(const struct rank *a, const struct rank *b);
+
 /* Whether this rank's end, or what it wrote, ends the whole cell. */
 bool verdict_rank_is_bad(const struct rank *r);
 

@@ -147,11 +147,16 @@ static void faults_covers_every_inject_on_one_and_two_ranks(void **state) {
             STATUS_HANG, STATUS_TIMEOUT, STATUS_OOM_HOST, STATUS_OOM_DEVICE,
             STATUS_INVALID, STATUS_FAILED, STATUS_OK, STATUS_CRASHED};
     struct text err = {0};
-    struct cells cells = expand(&documents[4], 1, NULL, NULL, NULL, &err);
+    static const char *const kinds[] = {"kinds", NULL};
+    struct cells cells = expand(&documents[4], 1, kinds, NULL, NULL, &err);
     int seen[INJECT_DEVICE_FAULT + 1][3] = {0};
     for (size_t i = 0; i < cells.count; i++) {
         const struct params *p = &cells.items[i].params;
         int64_t inject = params_integer(p, PARAM_INJECT);
+        if (!cells.items[i].selected) {
+            continue;
+        }
+        assert_int_equal(params_integer(p, PARAM_INJECT_PHASE), INJECT_PHASE_STEP);
         seen[inject][params_integer(p, PARAM_RANKS)]++;
         assert_int_equal(cells.items[i].expect, expected[inject]);
         assert_null(cells.items[i].excluded);
@@ -159,6 +164,32 @@ static void faults_covers_every_inject_on_one_and_two_ranks(void **state) {
     for (int i = INJECT_SEGV; i <= INJECT_DEVICE_FAULT; i++) {
         assert_int_equal(seen[i][1], 1);
         assert_int_equal(seen[i][2], 1);
+    }
+    cells_finish(&cells);
+}
+
+static void faults_kills_and_hangs_a_rank_in_every_phase_and_wrapper(void **state) {
+    (void)state;
+    struct text err = {0};
+    struct cells cells = expand(&documents[4], 1, NULL, NULL, NULL, &err);
+    bool phases[2][INJECT_PHASE_END + 1] = {0}, wrappers[2][DDP_SHARDED + 1] = {0};
+    for (size_t i = 0; i < cells.count; i++) {
+        const struct params *p = &cells.items[i].params;
+        int64_t inject = params_integer(p, PARAM_INJECT);
+        bool hangs = inject == INJECT_HANG || inject == INJECT_STALL;
+        assert_null(cells.items[i].excluded);
+        if (params_integer(p, PARAM_RANKS) == 2 && (hangs || inject == INJECT_SEGV)) {
+            phases[hangs][params_integer(p, PARAM_INJECT_PHASE)] = true;
+            wrappers[hangs][params_integer(p, PARAM_DDP)] = true;
+        }
+    }
+    for (int hangs = 0; hangs < 2; hangs++) {
+        for (int phase = 0; phase <= INJECT_PHASE_END; phase++) {
+            assert_true(phases[hangs][phase]);
+        }
+        for (int ddp = DDP_NAIVE; ddp <= DDP_SHARDED; ddp++) {
+            assert_true(wrappers[hangs][ddp]);
+        }
     }
     cells_finish(&cells);
 }
@@ -188,6 +219,7 @@ int main(void) {
             cmocka_unit_test(unknown_tag_names_the_nearest),
             cmocka_unit_test(smoke_covers_kernels_wrappers_precisions_and_checkpoints),
             cmocka_unit_test(faults_covers_every_inject_on_one_and_two_ranks),
+            cmocka_unit_test(faults_kills_and_hangs_a_rank_in_every_phase_and_wrapper),
             cmocka_unit_test(lm_matrix_is_every_kernel_with_every_wrapper),
     };
     return cmocka_run_group_tests(tests, read_all, destroy_all);

@@ -294,7 +294,7 @@ static void results_begin_with_identity_parameters_metrics(void **state) {
     report(&s);
     char *text = read_file(&s, "demo_results.csv");
     assert_int_equal(strncmp(text, "cell,hash,status,task,engine,device,arch,", 41), 0);
-    assert_non_null(strstr(text, ",inject_step,tokens_per_s,window_tokens,"));
+    assert_non_null(strstr(text, ",inject_phase,tokens_per_s,window_tokens,"));
     assert_non_null(strstr(text, "\na,"));
     assert_non_null(strstr(text, ",100.25,"));
     free(text);

@@ -470,6 +470,40 @@ static void silent_rank_is_named_though_the_other_goes_on(void **state) {
     assert_int_equal(a->record.guilty_rank, 1);
 }
 
+static void ranks_that_wait_for_a_silent_one_are_not_named(void **state) {
+    struct attempt *a = *state;
+    tell(a, "awaited", -1);
+    set(a, PARAM_RANKS, "3");
+    set(a, PARAM_DDP, "naive");
+    set(a, PARAM_HEARTBEAT_S, "1");
+    run(a);
+    ends_as(a, STATUS_HANG);
+    assert_int_equal(a->record.guilty_rank, 2);
+}
+
+static void rank_that_waits_through_a_slow_start_is_not_named(void **state) {
+    struct attempt *a = *state;
+    // Rank 1 is silent, and the other, which goes on for ever, has made its step.
+    tell(a, "never_starts", 1);
+    set(a, PARAM_START_S, "0.5");
+    set(a, PARAM_HEARTBEAT_S, "60");
+    run(a);
+    ends_as(a, STATUS_HANG);
+    assert_int_equal(a->record.guilty_rank, 1);
+}
+
+static void who_blames_a_dying_peer_is_believed(void **state) {
+    struct attempt *a = *state;
+    tell(a, "blame", -1);
+    set(a, PARAM_RANKS, "2");
+    set(a, PARAM_DDP, "naive");
+    run(a);
+    ends_as(a, STATUS_CRASHED);
+    assert_int_equal(a->record.guilty_rank, 1);
+    assert_int_equal(a->record.signal, SIGKILL);
+    assert_false(a->record.ranks[0].collateral);
+}
+
 static void early_exit_of_one_rank_without_result_has_failed(void **state) {
     struct attempt *a = *state;
     tell(a, "no_result", 0);
@@ -584,6 +618,9 @@ int main(void) {
             T(daemon_that_forked_twice_is_found_and_killed),
             T(crash_of_one_rank_names_it_and_ends_the_other),
             T(silent_rank_is_named_though_the_other_goes_on),
+            T(ranks_that_wait_for_a_silent_one_are_not_named),
+            T(rank_that_waits_through_a_slow_start_is_not_named),
+            T(who_blames_a_dying_peer_is_believed),
             T(early_exit_of_one_rank_without_result_has_failed),
             T(missing_worker_has_failed_with_its_name),
             T(sigterm_is_recorded_as_interrupted),

@@ -138,6 +138,57 @@ static void silent_rank_is_named_unless_its_peers_are_as_silent(void **state) {
     judge(r, 2, VERDICT_STOP_CLOCK, CLOCKS_HEARTBEAT, false, STATUS_HANG, 0);
 }
 
+static void rank_that_is_through_is_not_the_one_that_hangs(void **state) {
+    (void)state;
+    // Rank 1 has sent its result, and cannot leave before its peers do.
+    struct rank r[] = {collateral(0, 1), collateral(1, 2)};
+    r[0].heard_ms = r[1].heard_ms = 1000;
+    r[1].result = json_null();
+    assert_true(verdict_is_likelier(&r[0], &r[1]));
+    assert_false(verdict_is_likelier(&r[1], &r[0]));
+    judge(r, 2, VERDICT_STOP_CLOCK, CLOCKS_HEARTBEAT, false, STATUS_HANG, 0);
+}
+
+static void likelier_to_hang_is_who_does_not_wait_then_who_is_behind(void **state) {
+    (void)state;
+    struct rank a = fresh(0), b = fresh(1);
+    a.waiting = true;
+    a.last_step = 3;
+    assert_true(verdict_is_likelier(&b, &a));
+    a.waiting = false;
+    assert_true(verdict_is_likelier(&a, &b));
+    a.last_step = b.last_step;
+    a.heard_ms = 2;
+    b.heard_ms = 1;
+    assert_true(verdict_is_likelier(&b, &a));
+    assert_false(verdict_is_likelier(&a, &b));
+}
+
+static void who_blames_another_is_the_cause_only_where_nobody_else_is(void **state) {
+    (void)state;
+    struct rank r[] = {exited(0, 1, 1), exited(1, 2, 1)};
+    r[0].has_error = r[0].blames = true;
+    r[0].error_status = STATUS_FAILED;
+    r[0].error = "NCCL: a remote process exited";
+    r[1].has_error = true;
+    r[1].error_status = STATUS_FAILED;
+    r[1].error = "cannot read a file";
+    judge(r, 2, VERDICT_STOP_NONE, CLOCKS_NONE, false, STATUS_FAILED, 1);
+    r[1] = exited(1, 2, 1);
+    judge(r, 2, VERDICT_STOP_NONE, CLOCKS_NONE, false, STATUS_FAILED, 1);
+    r[1] = collateral(1, 2);
+    judge(r, 2, VERDICT_STOP_NONE, CLOCKS_NONE, false, STATUS_FAILED, 0);
+}
+
+static void death_by_a_signal_outweighs_the_device_fault_that_it_caused(void **state) {
+    (void)state;
+    struct rank r[] = {exited(0, 1, 1), killed_by(1, 2, SIGSEGV)};
+    r[0].has_error = true;
+    r[0].error_status = STATUS_CRASHED;
+    r[0].error = "an illegal memory access was encountered";
+    judge(r, 2, VERDICT_STOP_NONE, CLOCKS_NONE, false, STATUS_CRASHED, 1);
+}
+
 static void garbage_outweighs_a_good_end(void **state) {
     (void)state;
     struct rank r[] = {done(0, 1)};
@@ -160,6 +211,11 @@ int main(void) {
             cmocka_unit_test(end_before_any_rank_started_is_not_ok),
             cmocka_unit_test(sigkill_is_out_of_memory_only_where_the_kernel_says_so),
             cmocka_unit_test(silent_rank_is_named_unless_its_peers_are_as_silent),
+            cmocka_unit_test(rank_that_is_through_is_not_the_one_that_hangs),
+            cmocka_unit_test(likelier_to_hang_is_who_does_not_wait_then_who_is_behind),
+            cmocka_unit_test(who_blames_another_is_the_cause_only_where_nobody_else_is),
+            cmocka_unit_test(
+                    death_by_a_signal_outweighs_the_device_fault_that_it_caused),
             cmocka_unit_test(garbage_outweighs_a_good_end),
             cmocka_unit_test(supervisor_that_cannot_go_on_says_why),
     };

@@ -157,6 +157,31 @@ static void a_fault_strikes_once_and_on_its_rank(void **state) {
     attempt_finish(&a);
 }
 
+static void a_fault_of_a_phase_strikes_there_only(void **state) {
+    (void)state;
+    struct attempt a = {.rank = 1, .world = 2};
+    a.spec.params = with("inject", "hang", "inject_rank", "1", "inject_phase", "eval",
+            "ranks", "2", "inject_step", "9", NULL);
+    for (int64_t step = 1; step < 10; step++) {
+        assert_false(inject_is_due(&a, step));
+    }
+    assert_true(inject_is_due_in(&a, "eval"));
+    assert_false(inject_is_due_in(&a, "start"));
+    assert_true(inject_check(&a, 3)); // inject_step has no say then
+    a.rank = 0;
+    assert_false(inject_is_due_in(&a, "eval"));
+    a.spec.params = with("inject", "nan", "inject_phase", "eval", NULL);
+    assert_true(inject_check(&a, 3));
+    a.spec.params = with("inject", "nan", "inject_phase", "start", NULL);
+    assert_false(inject_check(&a, 3));
+    assert_string_equal(text_get(&a.sentence),
+            "inject nan: no loss is looked at in phase start, only in step and eval");
+    attempt_finish(&a);
+    a = (struct attempt){.world = 1};
+    a.spec.params = with("inject_phase", "eval", NULL);
+    assert_false(inject_is_due_in(&a, "eval"));
+}
+
 static void the_first_failure_is_the_one_told(void **state) {
     (void)state;
     int fd = memfd_create("events", MFD_CLOEXEC);
@@ -252,6 +277,7 @@ int main(void) {
             cmocka_unit_test(what_is_not_served_is_said),
             cmocka_unit_test(sizes_left_open_are_filled_in),
             cmocka_unit_test(a_fault_strikes_once_and_on_its_rank),
+            cmocka_unit_test(a_fault_of_a_phase_strikes_there_only),
             cmocka_unit_test(the_first_failure_is_the_one_told),
             cmocka_unit_test(the_place_comes_from_the_environment),
             cmocka_unit_test(a_long_step_shows_signs_of_life),

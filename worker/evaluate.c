@@ -4,7 +4,7 @@
 #include "worker/evaluate.h"
 
 bool evaluate_run(struct attempt *a, const struct evaluate_options *options,
-        struct evaluation *out) {
+        struct evaluation *out, struct text *err) {
     *out = (struct evaluation){0};
     int64_t batch = options->batch;
     int64_t windows = data_windows(options->data, SPLIT_VALID);
@@ -16,15 +16,13 @@ bool evaluate_run(struct attempt *a, const struct evaluate_options *options,
     int32_t *inputs = text_allocate_zeroed(elements, sizeof *inputs);
     int32_t *targets = text_allocate_zeroed(elements, sizeof *targets);
     double sums[3] = {0}; // loss, correct, tokens
-    struct text err = {0};
     bool done = true;
     for (int64_t b = a->rank; done && b < batches; b += a->world) {
         double loss, correct;
         sums[2] += (double)data_evaluation_batch(
                 options->data, SPLIT_VALID, b * batch, batch, inputs, targets);
-        done = engine_evaluate(options->engine, inputs, targets, &loss, &correct, &err);
+        done = engine_evaluate(options->engine, inputs, targets, &loss, &correct, err);
         if (!done) {
-            attempt_fail(a, STATUS_FAILED, "%s", text_get(&err));
             break;
         }
         sums[0] += loss;
@@ -34,16 +32,13 @@ bool evaluate_run(struct attempt *a, const struct evaluate_options *options,
                     "done", (json_int_t)b + 1, "of", (json_int_t)batches);
         }
     }
-    if (done && options->comm && !comm_sum_host(options->comm, sums, 3, &err)) {
-        done = attempt_fail(a, STATUS_FAILED, "%s", text_get(&err));
-    }
+    done = done && (!options->comm || comm_sum_host(options->comm, sums, 3, err));
     if (done && sums[2] > 0) {
         out->tokens = (int64_t)sums[2];
         out->loss = sums[0] / sums[2];
         out->ppl = exp(out->loss);
         out->accuracy = sums[1] / sums[2];
     }
-    text_finish(&err);
     free(inputs);
     free(targets);
     return done;

@@ -26,8 +26,9 @@ struct evaluate_options {
 /*
  * Evaluate the validation split, from its beginning: rank r takes batches r, r + world,
  * …, and every rank gets the sum. Sends a sign of life once a second, and no result.
+ * False with a sentence, or with the attempt failed already.
  */
 bool evaluate_run(struct attempt *a, const struct evaluate_options *options,
-        struct evaluation *out);
+        struct evaluation *out, struct text *err);
 
 #endif

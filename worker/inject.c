@@ -17,12 +17,23 @@
 #define NOBODYS 0x40000000 // an address where no device memory lies
 #define STALL_NS 200000000
 
-bool inject_is_due(const struct attempt *a, int64_t step) {
+static bool strikes_here(const struct attempt *a, int64_t phase) {
     const struct params *p = &a->spec.params;
-    int64_t when = params_integer(p, PARAM_INJECT_STEP);
     return params_integer(p, PARAM_INJECT) != INJECT_NONE &&
            params_integer(p, PARAM_INJECT_RANK) == a->rank &&
-           step == (when > 0 ? when : 1);
+           params_integer(p, PARAM_INJECT_PHASE) == phase;
+}
+
+bool inject_is_due(const struct attempt *a, int64_t step) {
+    int64_t when = params_integer(&a->spec.params, PARAM_INJECT_STEP);
+    return strikes_here(a, INJECT_PHASE_STEP) && step == (when > 0 ? when : 1);
+}
+
+bool inject_is_due_in(const struct attempt *a, const char *phase) {
+    const struct params *p = &a->spec.params;
+    int64_t when = params_integer(p, PARAM_INJECT_PHASE);
+    return when != INJECT_PHASE_STEP && strikes_here(a, when) &&
+           strcmp(params_choice(p, PARAM_INJECT_PHASE), phase) == 0;
 }
 
 bool inject_check(struct attempt *a, int64_t steps) {
@@ -32,11 +43,18 @@ bool inject_check(struct attempt *a, int64_t steps) {
     }
     int64_t rank = params_integer(p, PARAM_INJECT_RANK);
     int64_t step = params_integer(p, PARAM_INJECT_STEP);
+    int64_t phase = params_integer(p, PARAM_INJECT_PHASE);
     if (rank >= a->world) {
         return attempt_fail(a, STATUS_FAILED, "inject_rank %lld: the ranks are 0 to %d",
                 (long long)rank, a->world - 1);
     }
-    if (step > steps) {
+    if (params_integer(p, PARAM_INJECT) == INJECT_NAN && phase != INJECT_PHASE_STEP &&
+            phase != INJECT_PHASE_EVAL) {
+        return attempt_fail(a, STATUS_FAILED,
+                "inject nan: no loss is looked at in phase %s, only in step and eval",
+                params_choice(p, PARAM_INJECT_PHASE));
+    }
+    if (phase == INJECT_PHASE_STEP && step > steps) {
         return attempt_fail(a, STATUS_FAILED,
                 "inject_step %lld is past the last step, %lld", (long long)step,
                 (long long)steps);

@@ -14,6 +14,9 @@
 /* Whether this rank is to suffer the cell's fault before step `step` (1 …). */
 bool inject_is_due(const struct attempt *a, int64_t step);
 
+/* Whether it is to suffer it at the beginning of that phase. */
+bool inject_is_due_in(const struct attempt *a, const char *phase);
+
 /* Refuse a fault that would never strike, in a run of `steps` steps. */
 bool inject_check(struct attempt *a, int64_t steps);
 

@@ -45,8 +45,9 @@ static bool run_nothing(struct attempt *a) {
     if (!attempt_phase(a, "start")) {
         return false;
     }
-    if (inject_is_due(a, params_integer(&a->spec.params, PARAM_INJECT_STEP)) ||
-            inject_is_due(a, 1)) {
+    // Of all the phases it has the first alone.
+    if (params_integer(&a->spec.params, PARAM_INJECT) != INJECT_NONE &&
+            params_integer(&a->spec.params, PARAM_INJECT_RANK) == a->rank) {
         if (params_integer(&a->spec.params, PARAM_INJECT) == INJECT_NAN) {
             return attempt_fail(a, STATUS_UNSUPPORTED,
                     "inject nan: task noop has no loss that could break");

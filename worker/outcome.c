@@ -108,9 +108,7 @@ static bool check_marks(struct trainer *t, const struct engine_memory *memory) {
 bool outcome_send_result(struct trainer *t) {
     struct engine_memory memory;
     struct text err = {0};
-    if (!engine_memory(t->engine, &memory, &err)) {
-        attempt_fail(t->attempt, STATUS_FAILED, "%s", text_get(&err));
-        text_finish(&err);
+    if (!trainer_check(t, engine_memory(t->engine, &memory, &err), &err)) {
         return false;
     }
     if (!outcome_send_memory(t, &memory) || !check_marks(t, &memory)) {

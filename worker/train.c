@@ -70,19 +70,6 @@ static bool report_step(struct trainer *t, double lr, double ms) {
     return attempt_send_object(a, "step", fields);
 }
 
-/* What is injected at the step that comes next. */
-static bool strike(struct trainer *t) {
-    struct inject_device device = {t->options.kernels, t->stream, t->options.device};
-    if (!inject_strike(t->attempt, &device)) {
-        return false;
-    }
-    int64_t inject = params_integer(t->params, PARAM_INJECT);
-    if (inject == INJECT_NAN) {
-        engine_break(t->engine);
-    }
-    return true;
-}
-
 /* Send step `step` (0 …) on its way. */
 static bool queue_step(struct trainer *t, int64_t step) {
     struct text err = {0};
@@ -132,7 +119,8 @@ static bool evaluate(struct trainer *t, struct evaluation *out) {
             .comm = t->comm,
             .batch = t->options.batch,
             .windows = windows};
-    if (!evaluate_run(a, &options, out)) {
+    struct text err = {0};
+    if (!trainer_check(t, evaluate_run(a, &options, out, &err), &err)) {
         return false;
     }
     if (out->tokens == 0) {
@@ -162,7 +150,7 @@ static bool run_stretch(struct trainer *t, int64_t from, int64_t to, double *eac
                 return false;
             }
         }
-        if (step < to && ((strikes && !strike(t)) || !queue_step(t, step))) {
+        if (step < to && ((strikes && !trainer_strike(t)) || !queue_step(t, step))) {
             return false;
         }
     }
@@ -267,6 +255,12 @@ static bool instrument_ops(struct trainer *t) {
     return good;
 }
 
+/* Begin a phase, with the fault that is to strike there. */
+static bool enter(struct trainer *t, const char *phase) {
+    return trainer_enter(t, phase) &&
+           (!inject_is_due_in(t->attempt, phase) || trainer_strike(t));
+}
+
 bool train_run(struct attempt *a) {
     // Not on the stack: after a failure nothing is undone, and the thread that watches
     // the device goes on writing here until the process ends.
@@ -286,10 +280,9 @@ bool train_run(struct attempt *a) {
     }
     t.train_ms = warmup_ms + t.window_ms;
     t.comm_bytes = t.comm ? comm_bytes_moved(t.comm) : 0;
-    if (!trainer_enter(&t, "eval") || !evaluate(&t, &t.evaluation) ||
-            !trainer_enter(&t, "instrument") || !instrument(&t) ||
-            !instrument_ops(&t) || !trainer_enter(&t, "end") ||
-            !outcome_send_result(&t)) {
+    if (!enter(&t, "eval") || !evaluate(&t, &t.evaluation) ||
+            !enter(&t, "instrument") || !instrument(&t) || !instrument_ops(&t) ||
+            !enter(&t, "end") || !outcome_send_result(&t)) {
         return false;
     }
     trainer_finish(&t);

@@ -211,9 +211,26 @@ bool trainer_enter(struct trainer *t, const char *phase) {
     return attempt_phase(t->attempt, phase);
 }
 
+bool trainer_strike(struct trainer *t) {
+    struct inject_device device = {t->options.kernels, t->stream, t->options.device};
+    if (!inject_strike(t->attempt, &device)) {
+        return false;
+    }
+    if (params_integer(t->params, PARAM_INJECT) == INJECT_NAN) {
+        engine_break(t->engine);
+    }
+    return true;
+}
+
+/* The fault of phase start: this rank has its device, and has met nobody yet. */
+static bool stumble(struct trainer *t) {
+    return !inject_is_due_in(t->attempt, "start") || trainer_strike(t);
+}
+
 bool trainer_start(struct trainer *t) {
     return trainer_enter(t, "start") && load_data(t) && count_steps(t) &&
-           create_stream(t) && check_plan(t) && meet(t) && create_engine(t);
+           create_stream(t) && check_plan(t) && stumble(t) && meet(t) &&
+           create_engine(t);
 }
 
 void trainer_finish(struct trainer *t) {

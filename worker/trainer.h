@@ -61,6 +61,9 @@ bool trainer_check(struct trainer *t, bool done, struct text *err);
 /* Begin a phase of the attempt, which a profiler sees as a range. */
 bool trainer_enter(struct trainer *t, const char *phase);
 
+/* Suffer the cell's fault (parameter `inject`), which is due. */
+bool trainer_strike(struct trainer *t);
+
 /*
  * Data, stream, plan, the other ranks, engine: all that the first step needs. Attempt
  * and parameters must be set, all else zero. False, the attempt failed, where something

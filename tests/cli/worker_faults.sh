@@ -42,6 +42,19 @@ run inject=segv inject_step=0
 expect "step 0 means before the first" 139
 run inject=segv inject_step=9
 expect "a fault that would never strike is refused" 1 'inject_step 9 is past the last'
+run inject=exit inject_phase=start
+expect "a fault of the start comes before any step" 3 '"phase","t_ms":[0-9]+,"name":"start"'
+grep -qE '"event":"step"' "$folder/events" && not_ok "no step is made"
+for phase in instrument eval end; do
+    run inject=exit inject_phase=$phase
+    expect "a fault of phase $phase strikes after the last step" 3 '"step":4,'
+    [ "$(grep '"event":"phase"' "$folder/events" | tail -n 1 |
+        sed 's/.*"name":"\([a-z]*\)".*/\1/')" = $phase ] || not_ok "in phase $phase"
+done
+run inject=nan inject_phase=eval
+expect "a validation loss that breaks is found out" 1 '"kind":"invalid","phase":"eval"'
+run inject=nan inject_phase=end
+expect "nobody would see one at the end" 1 'inject nan: no loss is looked at in phase end'
 run task=noop inject=exit
 expect "noop breaks, too" 3
 run task=noop inject=nan

@@ -270,6 +270,31 @@ static void do_error_then_hang(void) {
         "room\"}\n");
     sleep_for_ever();
 }
+/* Rank 0 sees its peer's death, in its own way, before the supervisor does. */
+static void do_blame(void) {
+    step(1);
+    const char *rank = getenv("LM_RANK");
+    if (rank && number(rank) == 0) {
+        say("{\"event\":\"error\",\"t_ms\":5,\"kind\":\"failed\",\"text\":\"a peer is "
+            "lost\",\"collateral\":true}\n");
+        _exit(1);
+    }
+    usleep(300000);
+    raise(SIGKILL);
+}
+/* All wait, and say so, for the last rank, which does nothing. */
+static void do_awaited(void) {
+    phase("measure");
+    step(1);
+    const char *rank = getenv("LM_RANK"), *world = getenv("LM_WORLD");
+    if (rank && world && number(rank) == number(world) - 1) {
+        sleep_for_ever();
+    }
+    for (;;) {
+        usleep(100000);
+        say("{\"event\":\"progress\",\"t_ms\":6,\"waiting\":true}\n");
+    }
+}
 static void do_claims_timeout(void) {
     say("{\"event\":\"error\",\"t_ms\":5,\"kind\":\"ok\",\"text\":\"all is well\"}\n");
     _exit(1);
@@ -349,6 +374,8 @@ static const struct {
         {"segv_above", do_segv_above},
         {"hang_above", do_hang_above},
         {"error_then_hang", do_error_then_hang},
+        {"blame", do_blame},
+        {"awaited", do_awaited},
         {"claims_ok", do_claims_timeout},
         {"killed", do_killed},
         {"allocate", do_allocate},

@@ -1,0 +1,35 @@
+#!/usr/bin/env bash
+# matrix/faults.yaml on the CPU: every fault ends in its status, the rank that suffered
+# it is the one named, within the limit that applies, and nothing is left of any.
+set -euo pipefail
+root=$PWD
+source tests/helpers/runner.sh
+unset LM_WORKER
+
+run "$root/matrix/faults.yaml" --set device=cpu --jobs 6
+expect "every fault ends as expected" 0 '!unsupported +(killed|hung|slow_start|none)'
+
+# value RECORD KEY: of the top level
+value() {
+    sed -n "s/^ \"$2\": \"\{0,1\}\([^\",]*\)\"\{0,1\},\{0,1\}\$/\1/p" "$1" | head -n 1
+}
+seen=0
+for record in results/faults/cells/*/attempt-1/record.json; do
+    spec=${record%record.json}spec.json
+    cell=$(basename "${record%/attempt-1/*}")
+    rank=$(sed -n 's/^ *"inject_rank": \([0-9]*\),*$/\1/p' "$spec")
+    case $(value "$record" status) in
+    unsupported | ok) ;;
+    timeout)
+        [ "$(value "$record" guilty_rank)" = -1 ] || not_ok "$cell: nobody is named"
+        ;;
+    *)
+        [ "$(value "$record" guilty_rank)" = "${rank:-0}" ] ||
+            not_ok "$cell: rank $rank is named: $(value "$record" guilty_rank)"
+        seen=$((seen + 1))
+        ;;
+    esac
+done
+[ $seen -ge 26 ] || not_ok "only $seen cells name a rank"
+nothing_left results || not_ok "no process is left"
+exit $failed
