@@ -3,7 +3,8 @@
 
 Each cell of a small matrix runs under both engines: the same data, by its digest, and
 from the same initial weights the same losses, validation included, within float's
-rounding. Then an interpreter without PyTorch: its cells are unsupported, with a
+rounding. Two ranks, under every wrapper, train as one does on the joined batch, and as
+two native ones. Then an interpreter without PyTorch: its cells are unsupported, with a
 sentence, and what the other one measured is stale.
 """
 
@@ -16,6 +17,10 @@ import tempfile
 
 RUNNER = os.path.abspath(os.path.join(os.environ.get("LM_BUILD", "build"), "runner"))
 TOLERANCE = 2e-5
+JOINED_TOLERANCE = 1e-4  # sums in another order
+# What only the native engine can know, as it plans its memory.
+UNKNOWN = {"planned_bytes", "forward_bytes", "backward_bytes", "activations_bytes",
+           "scratch_bytes", "library_bytes"}
 MATRIX = """
 description: Do both engines train alike?
 baseline: gpt/engine=native
@@ -43,6 +48,23 @@ experiments:
   - name: recompute
     engine: torch
     recompute: act
+  - name: joined
+    batch: 4
+    eval_batches: 0
+  - &ranks
+    name: ranks_native
+    ranks: 2
+    ddp: bucketed
+    batch: 2
+    eval_batches: 0
+    bucket_mb: 0.05
+  - <<: *ranks
+    name: ranks
+    engine: torch
+    zip:
+      - ddp: [naive, flat, bucketed, bucketed, sharded]
+        accumulate: [1, 2, 1, 2, 1]
+        batch: [2, 1, 2, 1, 2]
 """
 
 failed = 0
@@ -61,10 +83,10 @@ def runner(*arguments, python=sys.executable):
                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
 
 
-def events(cell):
+def events(cell, rank=0):
     (folder,) = glob.glob(f"results/m/cells/{cell}-*")
     latest = max(glob.glob(folder + "/attempt-*"))
-    with open(latest + "/rank0.jsonl", encoding="utf-8") as file:
+    with open(f"{latest}/rank{rank}.jsonl", encoding="utf-8") as file:
         return [json.loads(line) for line in file]
 
 
@@ -90,11 +112,43 @@ def compare(cell):
     for name in ("params", "tokens_trained", "window_steps", "flops_per_token",
                  "hfu_flops_per_token"):
         check(f"{cell}: {name} is the same", results[0][name] == results[1][name])
-    # What only the native engine can know, as it plans its memory.
-    unknown = {"planned_bytes", "forward_bytes", "backward_bytes", "activations_bytes",
-               "scratch_bytes", "library_bytes"}
-    missing = set(results[0]) - set(results[1]) - unknown
+    missing = set(results[0]) - set(results[1]) - UNKNOWN
     check(f"{cell}: no metric is missing", not missing, str(missing))
+
+
+def worst_difference(one, other, kind, name):
+    pairs = list(zip(of(one, kind), of(other, kind)))
+    if not pairs or len(of(one, kind)) != len(of(other, kind)):
+        return float("inf")
+    return max(abs(a[name] - b[name]) / max(1e-9, abs(a[name])) for a, b in pairs)
+
+
+def compare_ranks():
+    """Every wrapper, and both ranks, against one rank and against two native ones."""
+    joined, native = events("joined"), events("ranks_native")
+    cells = [os.path.basename(each).rsplit("-", 1)[0]
+             for each in glob.glob("results/m/cells/ranks_*ddp=*")]
+    check("every wrapper ran", len(cells) == 5, str(cells))
+    for cell in sorted(cells):
+        first = events(cell)
+        for kind, name in (("step", "loss"), ("step", "grad_norm"), ("eval", "loss"),
+                           ("eval", "tokens")):
+            for what, other in (("one rank", joined), ("native ones", native)):
+                worst = worst_difference(other, first, kind, name)
+                check(f"{cell}: {kind} {name} is that of {what}",
+                      worst <= JOINED_TOLERANCE, f"off by {worst:.2g}")
+            worst = worst_difference(first, events(cell, 1), kind, name)
+            check(f"{cell}: ranks agree on {kind} {name}", worst == 0, f"{worst:.2g}")
+        result, told = of(first, "result")[0], of(native, "result")[0]
+        missing = set(told) - set(result) - UNKNOWN
+        check(f"{cell}: no metric is missing", not missing, str(missing))
+        check(f"{cell}: a rank counts its own tokens",
+              result["tokens_trained"] == told["tokens_trained"])
+        if "sharded" in cell:
+            states = [of(events(cell, r), "result")[0]["optimizer_bytes"] for r in (0, 1)]
+            check(f"{cell}: the optimizer's state is shared out",
+                  max(states) < 0.75 * of(joined, "result")[0]["optimizer_bytes"],
+                  str(states))
 
 
 def main():
@@ -106,6 +160,7 @@ def main():
         check("the matrix runs", done.returncode == 0, done.stdout)
         for cell in ("gpt", "window", "llama"):
             compare(cell)
+        compare_ranks()
         check("what PyTorch lacks is unsupported",
               of(events("recompute"), "error")[0]["kind"] == "unsupported")
         check("there is a report", os.path.getsize("results/m/m_report.md") > 0)
@@ -116,7 +171,7 @@ def main():
         os.chmod("bare", 0o755)
         bare = os.path.abspath("bare")
         stale = runner("plan", "m.yaml", python=bare).stdout
-        check("results of another PyTorch are stale", stale.count("stale") == 4, stale)
+        check("results of another PyTorch are stale", stale.count("stale") == 9, stale)
         done = runner("run", "m.yaml", "--only", "gpt", python=bare)
         error = of(events("gpt_engine=torch"), "error")
         check("without PyTorch a cell is unsupported",

@@ -35,7 +35,13 @@ class Attempt:
         self.start_s = start_s
         self.last_s = start_s
         self.fd = int(os.environ.get("LM_EVENT_FD", "1"))
-        self.device_index = int(os.environ.get("LM_LOCAL_RANK", "0"))
+        self.rank = int(os.environ.get("LM_RANK", "0"))
+        self.world = int(os.environ.get("LM_WORLD", "1"))
+        self.device_index = int(os.environ.get("LM_LOCAL_RANK", self.rank))
+        self.nonce = os.environ.get("LM_NONCE", "")
+        shared = os.environ.get("LM_SHM_FD")
+        self.shm_fd = int(shared) if shared else None
+        self.folder = "."  # the attempt's, where ranks find each other
         self.phase_name = "start"
         self.step = 0  # finished ones
         self.params = {}

@@ -10,7 +10,7 @@ import contextlib
 import torch
 from torch.nn.utils import clip_grad_norm_, get_total_norm
 
-from . import attention, model
+from . import attention, model, wrapper
 from .attempt import unsupported
 
 LOSS_SCALE, GROWTH_STEPS = 65536.0, 2000
@@ -69,7 +69,6 @@ class Timeline:
             self.memory.after_backward()
 
     def read(self):
-        self.mark(None)
         self.engine.synchronize()
         sums = dict.fromkeys(PHASES, 0.0)
         for (phase, begin), (_, end) in zip(self.marks, self.marks[1:]):
@@ -78,8 +77,10 @@ class Timeline:
 
 
 class Engine:
-    def __init__(self, p, device, vocab, batch, clock_ms):
-        self.p, self.device, self.batch, self.clock_ms = p, device, batch, clock_ms
+    def __init__(self, p, ranks, vocab, batch, clock_ms):
+        self.p, self.ranks, self.batch, self.clock_ms = p, ranks, batch, clock_ms
+        self.device = device = ranks.device
+        self.wrapper = wrapper.create(p, ranks)
         self.cuda = device.type == "cuda"
         self.accumulate = p["accumulate"]
         low = LOW.get(p["precision"])
@@ -116,21 +117,22 @@ class Engine:
         if self.low_weights:
             self.updated = [w.detach().clone().requires_grad_() for w in self.weights]
             self.model.to(torch.bfloat16)
+        self.wrapped = self.wrapper.around(self.model)
         matrices = [w for w in self.updated if w.dim() == 2]
         vectors = [w for w in self.updated if w.dim() == 1]
-        self.optimizer = torch.optim.AdamW(
+        self.optimizer = self.wrapper.optimizer(
             [{"params": matrices, "weight_decay": p["weight_decay"]},
              {"params": vectors, "weight_decay": 0.0}],
             lr=p["lr"], betas=(p["beta1"], p["beta2"]), eps=1e-8, fused=True)
 
     def build_step(self):
         mode = self.p["compile_mode"]
-        self.forward = self.model
+        self.forward = self.wrapped
         self.graphs = False
         if self.p["engine"] == "torch_compile":
             self.graphs = self.cuda and mode != "default"
             self.forward = torch.compile(
-                self.model, mode=None if mode == "default" else mode, dynamic=False)
+                self.wrapped, mode=None if mode == "default" else mode, dynamic=False)
 
     # -- steps --
 
@@ -139,8 +141,8 @@ class Engine:
             return contextlib.nullcontext()
         return torch.autocast(self.device.type, self.autocast_type)
 
-    def clear_gradients(self):
-        if self.accumulate == 1:
+    def clear_gradients(self, keep=False):
+        if self.accumulate == 1 and not keep:
             self.model.zero_grad(set_to_none=True)
             return
         # A compiler's graph would write the next micro-step's over gradients of its own.
@@ -158,7 +160,7 @@ class Engine:
                 if self.accumulate == 1:
                     w.grad = None
 
-    def update(self, lr):
+    def update(self, lr, alone):
         """Clip and step; the gradient's norm."""
         self.take_gradients()
         if self.scaler:
@@ -170,11 +172,14 @@ class Engine:
             norm = get_total_norm([w.grad for w in self.updated])
         for group in self.optimizer.param_groups:
             group["lr"] = lr
-        if self.scaler:
+        if alone:
+            self.wrapper.local(self.optimizer).step()
+        elif self.scaler:
             self.scaler.step(self.optimizer)
-            self.scaler.update()
         else:
             self.optimizer.step()
+        if self.scaler:
+            self.scaler.update()
         if self.low_weights:
             with torch.no_grad():
                 torch._foreach_copy_(self.weights, self.updated)
@@ -197,21 +202,37 @@ class Engine:
             timeline.after_forward()
             timeline.mark("backward_ms")
         share = loss if self.accumulate == 1 else loss / self.accumulate
-        (self.scaler.scale(share) if self.scaler else share).backward()
+        with self.ranks.meeting():
+            (self.scaler.scale(share) if self.scaler else share).backward()
         if timeline:
             timeline.after_backward()
         return share.detach()
 
-    def step(self, data, number, lr, timeline=None):
-        """Queue step `number` (0 …); its Stats. At most two may be under way."""
-        self.clear_gradients()
+    def step(self, data, number, lr, due, timeline=None, alone=False):
+        """Queue step `number` (0 …); its Stats, the loss a mean over the ranks where it
+        is `due`. At most two may be under way. `alone`: without other ranks."""
+        # Where buckets hold the gradients, they hold them in a step alone too.
+        self.clear_gradients(keep=alone)
         total = torch.zeros((), device=self.device)
         for micro in range(self.accumulate):
-            first = (number * self.accumulate + micro) * self.batch
-            total += self.micro_step(data, first, self.stage[number % 3, micro], timeline)
+            place = (number * self.accumulate + micro) * self.ranks.world + self.ranks.rank
+            shares = not alone and micro == self.accumulate - 1
+            with contextlib.nullcontext() if shares else self.wrapper.hold():
+                total += self.micro_step(data, place * self.batch,
+                                         self.stage[number % 3, micro], timeline)
+        if not alone and self.ranks.world > 1:
+            if timeline:
+                timeline.mark("comm_exposed_ms")
+            with self.ranks.meeting():
+                self.wrapper.reduce(self.weights)
         if timeline:
             timeline.mark("optimizer_ms")
-        norm = self.update(lr)
+        with self.ranks.meeting():
+            norm = self.update(lr, alone)
+        if timeline:
+            timeline.mark(None)
+        if due:
+            self.ranks.mean_(total)
         scale = self.scaler.scale(self.one) if self.scaler else self.one
         return Stats(torch.stack((total, norm.float(), scale)), self.cuda)
 
@@ -249,11 +270,15 @@ class Engine:
         def size(tensors):
             return sum(t.numel() * t.element_size() for t in tensors)
 
-        state = [t for s in self.optimizer.state.values() for t in s.values()
-                 if torch.is_tensor(t)]
+        own = self.wrapper.local(self.optimizer)
+        state = [t for s in own.state.values() for t in s.values() if torch.is_tensor(t)]
         masters = self.updated if self.low_weights else []
         return {"params": size(self.weights), "grads": size(self.weights),
                 "optimizer": size(state) + size(masters)}
+
+    def reduced_bytes(self):
+        """Bytes of gradients that a step hands to communication."""
+        return sum(w.numel() * w.element_size() for w in self.weights)
 
     def parameters(self):
         return sum(w.numel() for w in self.weights)

@@ -33,13 +33,16 @@ def import_torch():
     return torch
 
 
-def choose_device(torch, asked, index):
+def choose_device(torch, asked, a):
     """`auto` takes a GPU where PyTorch sees one: the runner hides them where native
     cells would run on the CPU."""
     seen = torch.cuda.is_available() if asked != "cpu" else False
     if asked == "cuda" and not seen:
         raise unsupported("device cuda: PyTorch sees none")
-    return torch.device("cuda", index) if seen else torch.device("cpu")
+    if seen and torch.cuda.device_count() < a.world:
+        raise unsupported(f"ranks {a.world}: PyTorch sees {torch.cuda.device_count()} "
+                          "GPUs, and each rank needs one")
+    return torch.device("cuda", a.device_index) if seen else torch.device("cpu")
 
 
 def device_name(torch, device):
@@ -56,8 +59,6 @@ def refuse(p):
         raise unsupported(f"engine {p['engine']}: this worker is PyTorch")
     if p["task"] not in ("train", "noop"):
         raise unsupported(f"task {p['task']}: this version knows train and noop")
-    if p["ranks"] > 1 or p["ddp"] != "none":
-        raise unsupported("the PyTorch worker trains on one rank only in this version")
     if p["inject"] != "none":
         raise unsupported(f"inject {p['inject']}: the PyTorch worker breaks nothing on "
                           "purpose")
@@ -72,8 +73,8 @@ def resolve(p):
     p["kv_heads"] = p["kv_heads"] or p["heads"]
     p["d_ff"] = p["d_ff"] or 4 * p["d_model"]
     if p["global_batch"]:
-        p["batch"] = p["global_batch"] // p["accumulate"]
-    p["threads"] = p["threads"] or len(os.sched_getaffinity(0))
+        p["batch"] = p["global_batch"] // p["accumulate"] // p["ranks"]
+    p["threads"] = p["threads"] or max(1, len(os.sched_getaffinity(0)) // p["ranks"])
     return p
 
 
@@ -82,8 +83,9 @@ def run_cell(a, path):
     name = ""
     try:
         a.params = attempt.read_spec(path)
+        a.folder = os.path.dirname(os.path.abspath(path))
         torch = import_torch()
-        device = choose_device(torch, a.params["device"], a.device_index)
+        device = choose_device(torch, a.params["device"], a)
         name = device_name(torch, device)
     finally:  # whatever went wrong is told after it
         a.send("hello", protocol=attempt.PROTOCOL, build=identity.build(), device=name,
@@ -94,8 +96,9 @@ def run_cell(a, path):
         a.phase("end")
         a.send("result")
         return
-    from . import train
-    train.Trainer(a, resolve(a.params), device).run()
+    from . import ranks, train
+    p = resolve(a.params)
+    train.Trainer(a, p, ranks.Ranks(a, p, device)).run()
 
 
 # -- failures ----------------------------------------------------------------------
@@ -133,14 +136,20 @@ def run(a, path):
     """The exit status of this process, which on a failure ends here."""
     try:
         run_cell(a, path)
-        return DONE
+        if a.world == 1:
+            return DONE
+        # PyTorch's threads are not always gone by now, and an interpreter that ends
+        # around them may abort.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(DONE)
     except Failure as failure:
         told = failure
     except Exception as error:  # whatever it is, it ends the attempt and is told
         traceback.print_exc()
         told = told_by_torch(error)
     a.report(told)
-    print(f"torch_worker.py: {told}", file=sys.stderr, flush=True)
+    print(f"torch_worker.py: rank {a.rank}: {told}", file=sys.stderr, flush=True)
     absent = told.status == "unsupported" and a.params.get("device") == "cuda"
     # Nothing is undone: with a broken device below it, PyTorch may end in an abort.
     os._exit(NO_DEVICE if absent else FAILED)

@@ -15,7 +15,7 @@ from . import attention, data, engine, memory, telemetry
 from .attempt import Failure
 
 DIVERGED = 1.2  # a final loss above so many times the first is no result
-INSTRUMENTED = 3
+INSTRUMENTED = 5
 
 
 def clock_ms():
@@ -61,16 +61,17 @@ def set_modes(p, device):
 
 
 class Trainer:
-    def __init__(self, a, p, device):
-        self.a, self.p, self.device = a, p, device
+    def __init__(self, a, p, ranks):
+        self.a, self.p, self.ranks, self.device = a, p, ranks, ranks.device
         self.step_ms = []
         self.first_loss = self.final_loss = math.nan
         self.last = (math.nan, math.nan, 1.0)  # loss, norm, scale
         self.skipped = 0
         self.evaluation = None
-        self.phases = {name: [] for name in engine.PHASES}
+        self.phases, self.alone = ({name: [] for name in engine.PHASES}
+                                   for _ in range(2))
         self.marks = None
-        self.watch = telemetry.Watch(device)
+        self.watch = telemetry.Watch(self.device)
 
     # -- start --
 
@@ -89,16 +90,22 @@ class Trainer:
                test_tokens=d.counts[2], tokenizer_vocab=d.vocab, vocab=self.vocab,
                threads=p["threads"], batch=p["batch"], torch=torch.__version__)
         samples = p["accumulate"] * p["batch"]
-        self.step_tokens = samples * p["seq_len"]
+        self.step_tokens = samples * p["seq_len"]  # this rank's
+        samples *= self.ranks.world
         self.steps, self.warmup = p["steps"], p["warmup_steps"]
         if p["epochs"]:
             self.steps = -(-p["epochs"] * d.windows // samples)
         if self.warmup >= self.steps:
             raise Failure("failed", f"warmup_steps {self.warmup} leaves none of "
                                     f"{self.steps} steps to time")
-        self.engine = engine.Engine(p, self.device, self.vocab, p["batch"], clock_ms)
+        self.ranks.meet()
+        self.engine = engine.Engine(p, self.ranks, self.vocab, p["batch"], clock_ms)
 
     # -- steps --
+
+    def is_due(self, step):
+        """Whether step `step` (1 …) is told about, which all ranks agree on."""
+        return step % self.p["log_every"] == 0 or step in (1, self.steps)
 
     def report_step(self, number, stats, lr, ms):
         """Read what step `number` (0 …) did and tell where it is due."""
@@ -113,7 +120,7 @@ class Trainer:
             self.final_loss = loss
         if not math.isfinite(loss):
             raise Failure("invalid", f"the loss of step {step} is not finite")
-        due = step % self.p["log_every"] == 0 or step in (1, self.steps)
+        due = self.is_due(step)
         if due or a.is_silent():
             fields = {"loss": loss} if due else {}
             a.send("step", step=step, lr=lr, grad_norm=norm, loss_scale=scale,
@@ -122,17 +129,19 @@ class Trainer:
     def run_stretch(self, first, last, each_ms):
         """Steps [first, last) without a pause; their milliseconds in all."""
         self.engine.synchronize()
+        self.ranks.barrier()
         began, mark, pending = clock_ms(), self.engine.now(), None
 
         def finish(number, stats, lr, begin, end):
-            stats.wait()
+            with self.ranks.meeting():
+                stats.wait()
             ms = self.engine.between_ms(begin, end)
             each_ms.append(ms)
             self.report_step(number, stats, lr, ms)
 
         for number in range(first, last):
             lr = rate(self.p, number, self.steps)
-            stats = self.engine.step(self.data, number, lr)
+            stats = self.engine.step(self.data, number, lr, self.is_due(number + 1))
             end = stats.end if stats.end is not None else clock_ms()
             if pending:
                 finish(*pending)
@@ -169,39 +178,63 @@ class Trainer:
         batches = -(-windows // p["batch"])
         out = torch.empty((2, p["batch"], p["seq_len"]), dtype=torch.int64)
         loss = right = tokens = 0
-        for b in range(batches):
+        for b in range(self.ranks.rank, batches, self.ranks.world):
             tokens += d.evaluation_batch(b * p["batch"], out)
             sums = self.engine.evaluate(out)
             loss, right = loss + sums[0], right + sums[1]
             if a.is_silent():
                 a.send("progress", phase="eval", done=b + 1, of=batches)
+        loss, right, tokens = self.ranks.sum([loss, right, tokens])
         if not tokens:
             return None
         loss, accuracy = loss / tokens, right / tokens
         if not math.isfinite(loss):
             raise Failure("invalid", "the validation loss is not finite")
         ppl = math.exp(loss) if loss < 700 else math.inf
-        a.send("eval", step=a.step, loss=loss, ppl=ppl, accuracy=accuracy, tokens=tokens)
+        a.send("eval", step=a.step, loss=loss, ppl=ppl, accuracy=accuracy,
+               tokens=int(tokens))
         return {"val_loss": loss, "val_ppl": ppl, "val_accuracy": accuracy,
-                "val_tokens": tokens}
+                "val_tokens": int(tokens)}
+
+    def instrument_step(self, number, marks, alone):
+        """Milliseconds by phase of one step that no other runs beside."""
+        timeline = engine.Timeline(self.engine, marks)
+        self.engine.synchronize()
+        self.ranks.barrier()
+        stats = self.engine.step(self.data, number, rate(self.p, number, self.steps),
+                                 False, timeline, alone)
+        with self.ranks.meeting():
+            sums = timeline.read()
+        stats.read()
+        return sums
 
     def instrument(self):
-        """Where the time of a step goes. The model is not used afterwards."""
+        """Where the time of a step goes. The model is not used afterwards: steps in
+        which ranks keep to themselves part their weights."""
         # What a compiler's graphs hold, the allocator's marks do not show.
         known = self.engine.cuda and not self.engine.graphs
         for i in range(INSTRUMENTED):
             number = self.steps + i
+            if self.engine.wrapper.hidden_in:
+                for name, ms in self.instrument_step(number, None, True).items():
+                    self.alone[name].append(ms)
             self.engine.clear_gradients()
-            self.engine.synchronize()
             self.marks = memory.Marks(self.device) if known else None
-            timeline = engine.Timeline(self.engine, self.marks)
-            stats = self.engine.step(
-                self.data, number, rate(self.p, number, self.steps), timeline)
-            for name, ms in timeline.read().items():
+            for name, ms in self.instrument_step(number, self.marks, False).items():
                 self.phases[name].append(ms)
-            stats.read()
             if self.a.is_silent():
                 self.a.send("progress", phase="instrument", done=i + 1, of=INSTRUMENTED)
+
+    def phase_fields(self):
+        """Medians. Communication hides in some phases of some wrappers: there, what they
+        take without it is their own, and what it adds is exposed. That counts copies
+        into buckets, and a slower backward beside it, as communication."""
+        fields = {name: quantile(values, 0.5) for name, values in self.phases.items()}
+        for name in self.engine.wrapper.hidden_in:
+            alone = quantile(self.alone[name], 0.5)
+            fields["comm_exposed_ms"] += max(0.0, fields[name] - alone)
+            fields[name] = min(alone, fields[name])
+        return fields
 
     def check_outcome(self):
         if self.final_loss > DIVERGED * self.first_loss:
@@ -229,19 +262,22 @@ class Trainer:
         tokens = timed * self.step_tokens
         median, p10, p90 = (quantile(self.step_ms, q) for q in (0.5, 0.1, 0.9))
         fields = {
-            "tokens_per_s": tokens / window_ms * 1e3, "window_tokens": tokens,
+            "tokens_per_s": tokens * self.ranks.world / window_ms * 1e3,
+            "window_tokens": tokens,
             "window_ms": window_ms, "window_steps": timed, "step_ms_median": median,
             "step_ms_p10": p10, "step_ms_p90": p90, "step_noise": (p90 - p10) / median,
             "startup_ms": self.startup_ms, "train_s": (warmup_ms + window_ms) / 1e3,
-            "s_per_epoch": self.data.counts[0] / tokens * window_ms / 1e3,
+            "s_per_epoch": self.data.counts[0] / (tokens * self.ranks.world)
+                           * window_ms / 1e3,
             "tokens_trained": self.steps * self.step_tokens,
             "params": self.engine.parameters(),
             "first_loss": self.first_loss, "final_loss": self.final_loss,
             "flops_per_token": engine.flops_per_token(self.p, self.vocab, False),
             "hfu_flops_per_token": engine.flops_per_token(self.p, self.vocab, True),
             "loss_scale": self.last[2], "skipped_steps": self.skipped}
-        for name, values in self.phases.items():
-            fields[name] = quantile(values, 0.5)
+        if self.ranks.world > 1:
+            fields["comm_bytes"] = self.steps * self.engine.reduced_bytes()
+        fields.update(self.phase_fields())
         fields.update(self.watch.fields(tokens, window_ms))
         fields.update(memory_fields)
         fields.update(self.evaluation or {})
@@ -270,3 +306,4 @@ class Trainer:
         self.instrument()
         a.phase("end")
         self.result(warmup_ms, window_ms, self.memory_fields(peak, witness))
+        self.ranks.leave()
