@@ -14,7 +14,7 @@
 static const char *const paths[] = {"matrix/lm_matrix.yaml",
         "matrix/optimizations.yaml", "matrix/smoke.yaml", "matrix/sweeps.yaml",
         "matrix/faults.yaml", "matrix/peers.yaml", "matrix/shakespeare.yaml",
-        "matrix/gpu_smoke.yaml", "matrix/numerics.yaml"};
+        "matrix/gpu_smoke.yaml", "matrix/numerics.yaml", "matrix/allreduce.yaml"};
 enum { AUTOMATIC = 4, ALL = sizeof paths / sizeof *paths };
 
 static struct document *documents[ALL];

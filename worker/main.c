@@ -5,6 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "worker/allreduce.h"
 #include "worker/attempt.h"
 #include "worker/backend.h"
 #include "worker/build.h"
@@ -110,8 +111,14 @@ static bool run_cell(struct attempt *a, const char *path) {
     if (!check_place(a)) {
         return false;
     }
-    return params_integer(&a->spec.params, PARAM_TASK) == TASK_NOOP ? run_nothing(a)
-                                                                    : train_run(a);
+    switch (params_integer(&a->spec.params, PARAM_TASK)) {
+    case TASK_NOOP:
+        return run_nothing(a);
+    case TASK_ALLREDUCE:
+        return allreduce_run(a);
+    default:
+        return train_run(a);
+    }
 }
 
 static struct attempt *running;

@@ -1,6 +1,7 @@
 #include <stdio.h>
 
 #include "matrix/spec.h"
+#include "worker/allreduce.h"
 #include "worker/engine.h"
 #include "worker/planner.h"
 #include "worker/setup.h"
@@ -16,6 +17,10 @@ static bool plan(const struct params *params, struct engine_memory *out,
     }
     *unsupported = false;
     if (params_integer(params, PARAM_TASK) == TASK_NOOP) {
+        return true;
+    }
+    if (params_integer(params, PARAM_TASK) == TASK_ALLREDUCE) {
+        out->planned[OWNER_SCRATCH] = allreduce_planned_bytes();
         return true;
     }
     struct tokenizer tokenizer;

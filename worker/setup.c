@@ -1,5 +1,6 @@
 #include <sched.h>
 
+#include "worker/allreduce.h"
 #include "worker/backend.h"
 #include "worker/setup.h"
 
@@ -24,8 +25,11 @@ bool setup_check(const struct params *params, struct text *err) {
     if (gpu && params_integer(params, PARAM_RANKS) > 1) {
         return text_fail(err, "ranks: this version trains on one GPU");
     }
+    if (task == TASK_ALLREDUCE) {
+        return allreduce_check(params, err);
+    }
     if (task != TASK_TRAIN && task != TASK_NOOP) {
-        return text_fail(err, "task %s: this version knows train and noop",
+        return text_fail(err, "task %s: this version knows train, allreduce and noop",
                 params_choice(params, PARAM_TASK));
     }
     if (task == TASK_NOOP) {

@@ -59,7 +59,7 @@ static bool tune_cell(const struct params *params, struct stream *stream,
         int64_t *products, struct text *err) {
     struct engine_options options;
     bool unsupported = false;
-    if (params_integer(params, PARAM_TASK) == TASK_NOOP) {
+    if (params_integer(params, PARAM_TASK) != TASK_TRAIN) {
         return true;
     }
     bool good = options_of(params, &options, &unsupported, err);
