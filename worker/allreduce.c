@@ -99,6 +99,17 @@ static bool create_stream(struct probe *p) {
     return check_kernel(p, done, &why);
 }
 
+static bool strike(struct probe *p) {
+    struct inject_device device = {p->kernels, p->stream, p->device};
+    return inject_strike(p->attempt, &device);
+}
+
+/* Begin a phase, and suffer what is injected there. */
+static bool enter(struct probe *p, const char *phase) {
+    return attempt_phase(p->attempt, phase) &&
+           (!inject_is_due_in(p->attempt, phase) || strike(p));
+}
+
 static void tell_waiting(void *user) {
     struct attempt *a = user;
     attempt_send(a, "progress", "{s:s, s:I, s:b}", "phase", a->phase, "done",
@@ -189,6 +200,12 @@ static bool choose_sizes(struct probe *p) {
         if (!sent) {
             return false;
         }
+    }
+    int64_t when = params_integer(&a->spec.params, PARAM_INJECT_PHASE);
+    if (when == INJECT_PHASE_INSTRUMENT || when == INJECT_PHASE_EVAL) {
+        return attempt_fail(a, STATUS_FAILED,
+                "inject_phase %s: task allreduce has no such phase",
+                params_choice(&a->spec.params, PARAM_INJECT_PHASE));
     }
     return inject_check(a, sizes);
 }
@@ -357,15 +374,11 @@ static bool time_size(struct probe *p, int64_t bytes) {
 }
 
 /* What is injected at this size; `broken` where a number is to be none. */
-static bool strike(struct probe *p, bool *broken) {
-    struct inject_device device = {p->kernels, p->stream, p->device};
+static bool strike_at_size(struct probe *p, bool *broken) {
     struct attempt *a = p->attempt;
-    *broken = false;
-    if (!inject_is_due(a, a->step + 1)) {
-        return true;
-    }
-    *broken = params_integer(&a->spec.params, PARAM_INJECT) == INJECT_NAN;
-    return inject_strike(a, &device);
+    bool due = inject_is_due(a, a->step + 1);
+    *broken = due && params_integer(&a->spec.params, PARAM_INJECT) == INJECT_NAN;
+    return !due || strike(p);
 }
 
 static bool measure(struct probe *p) {
@@ -375,8 +388,8 @@ static bool measure(struct probe *p) {
         int64_t count = bytes / (int64_t)dtype_size(p->type);
         bool broken;
         comm_announce(p->comm, a->step);
-        if (!strike(p, &broken) || !fill(p, count, broken) || !add_up(p, count) ||
-                !synchronize(p)) {
+        if (!strike_at_size(p, &broken) || !fill(p, count, broken) ||
+                !add_up(p, count) || !synchronize(p)) {
             return false;
         }
         p->startup_ms = a->step ? p->startup_ms : attempt_age_ms(a);
@@ -413,9 +426,9 @@ bool allreduce_run(struct attempt *a) {
             .kernels = backend_kernels(),
             .device = backend_on_gpu() ? a->local_rank : 0,
             .type = element_type(&a->spec.params)};
-    bool done = attempt_phase(a, "start") && create_stream(&p) && meet(&p) &&
-                choose_sizes(&p) && allocate(&p) && attempt_phase(a, "measure") &&
-                measure(&p) && attempt_phase(a, "end") && send_result(&p);
+    bool done = create_stream(&p) && enter(&p, "start") && meet(&p) &&
+                choose_sizes(&p) && allocate(&p) && enter(&p, "measure") &&
+                measure(&p) && enter(&p, "end") && send_result(&p);
     if (done) {
         finish(&p);
     }

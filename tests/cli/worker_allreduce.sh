@@ -48,6 +48,12 @@ done
 ranks 2 "${cell[@]}" inject=segv inject_step=9
 grep -q 'inject_step 9 is past the last step, 3' "$folder/events.0" ||
     not_ok "a fault past the last size is refused"
+ranks 2 "${cell[@]}" inject=exit inject_phase=end
+[ "${statuses[0]}" = 3 ] || not_ok "a fault at the end strikes there"
+[ "$(events '"event":"allreduce"')" = 3 ] || not_ok "after the last size"
+ranks 2 "${cell[@]}" inject=exit inject_phase=eval
+grep -q 'inject_phase eval: task allreduce has no such phase' "$folder/events.1" ||
+    not_ok "a fault in a phase there is not is refused"
 ranks 2 task=allreduce memory_limit=200000
 grep -q '"kind":"oom_host".*"bytes_asked":65536,"bytes_free":50000,"predicted":true' \
     "$folder/events.1" || not_ok "no room for the smallest size"
