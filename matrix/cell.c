@@ -217,7 +217,7 @@ static bool select_where(struct cells *c, const char *const *words, struct text 
     return true;
 }
 
-static bool select_cells(
+bool cells_select(
         struct cells *c, const struct selection *selection, struct text *err) {
     const char *only = selection->only_option;
     if (!select_tags(c, selection->tags, err) ||
@@ -276,7 +276,7 @@ bool cells_expand(struct document *const *documents, size_t count,
     for (size_t i = 0; ok && i < count; i++) {
         ok = expand_document(documents[i], &set, out, err);
     }
-    ok = ok && select_cells(out, selection, err);
+    ok = ok && cells_select(out, selection, err);
     free(set.items);
     if (!ok) {
         cells_finish(out);

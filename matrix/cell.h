@@ -62,4 +62,10 @@ void cells_finish(struct cells *c);
 bool cells_expand(struct document *const *documents, size_t count,
         const struct selection *selection, struct cells *out, struct text *err);
 
+/*
+ * Unmark those of the marked cells that `selection` (its `set` apart) leaves out, with
+ * the same errors. What its sentences need is added to the cells' arena.
+ */
+bool cells_select(struct cells *c, const struct selection *selection, struct text *err);
+
 #endif

@@ -120,6 +120,14 @@ static bool read_cell(struct results *r, struct result_cell *out, struct text *e
     return ok;
 }
 
+bool results_are_in(const char *folder) {
+    struct text path = {0};
+    text_addf(&path, "%s/plan.json", folder);
+    bool there = access(text_get(&path), F_OK) == 0;
+    text_finish(&path);
+    return there;
+}
+
 bool results_read(const char *folder, struct results *r, struct text *err) {
     *r = (struct results){.folder = text_copy(folder)};
     struct text path = {0};

@@ -36,6 +36,9 @@ struct results {
 
 void results_finish(struct results *r);
 
+/* Whether `folder` is some results/<matrix>: it has a plan.json. */
+bool results_are_in(const char *folder);
+
 /*
  * Read `folder` (results/<matrix>): plan.json and every record. A record that is torn,
  * or another attempt's, is damage of that attempt and no failure. Fails, `r` zeroed,

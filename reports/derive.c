@@ -115,6 +115,11 @@ static int by_series(const void *a, const void *b) {
     return context_compare(&x->cell->params, &y->cell->params, &scaling_except);
 }
 
+bool derive_is_series(const struct tally *a, const struct tally *b) {
+    return !a->cell->excluded && !b->cell->excluded &&
+           context_compare(&a->cell->params, &b->cell->params, &scaling_except) == 0;
+}
+
 static bool is_one_rank(const struct tally *o) {
     const struct params *p = &o->cell->params;
     return params_integer(p, PARAM_RANKS) == 1 &&

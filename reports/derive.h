@@ -7,6 +7,8 @@
 #ifndef REPORTS_DERIVE_H
 #define REPORTS_DERIVE_H
 
+#include <stdbool.h>
+
 #include "reports/tally.h"
 
 /*
@@ -15,5 +17,11 @@
  * fresh are held against each other; the others keep NAN, and say why.
  */
 void derive_metrics(struct tallies *o);
+
+/*
+ * Whether two cells belong to one scaling series: alike but for ranks, wrapper, bucket
+ * size and the threads asked for, and neither excluded.
+ */
+bool derive_is_series(const struct tally *a, const struct tally *b);
 
 #endif

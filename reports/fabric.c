@@ -3,6 +3,7 @@
 #include <math.h>
 #include <stdlib.h>
 
+#include "matrix/curve.h"
 #include "matrix/text.h"
 
 static int by_bytes(const void *a, const void *b) {
@@ -15,13 +16,13 @@ bool fabric_curve_read(struct fabric_curve *c, const json_t *allreduce, int rank
     size_t most = json_array_size(allreduce);
     c->points = text_allocate_zeroed(most + 1, sizeof *c->points);
     for (size_t i = 0; i < most; i++) {
-        const json_t *row = json_array_get(allreduce, i);
-        const json_t *bytes = json_object_get(row, "bytes");
-        const json_t *ms = json_object_get(row, "ms_median");
-        struct fabric_point p = {json_number_value(bytes), json_number_value(ms)};
-        if (isfinite(p.bytes) && isfinite(p.ms) && p.bytes > 0 && p.ms > 0) {
-            c->points[c->count++] = p;
+        struct curve_row row;
+        struct text ignored = {0};
+        if (curve_row_from_json(json_array_get(allreduce, i), &row, &ignored)) {
+            c->points[c->count++] =
+                    (struct fabric_point){(double)row.bytes, row.ms_median};
         }
+        text_finish(&ignored);
     }
     if (!c->count || ranks < 2) {
         fabric_curve_finish(c);

@@ -116,14 +116,6 @@ static bool clean_matrix(struct cleaning *c, size_t d, struct text *err) {
     return ok;
 }
 
-static bool has_plan(const char *folder) {
-    struct text path = {0};
-    text_addf(&path, "%s/plan.json", folder);
-    bool there = is_folder(folder) && access(text_get(&path), F_OK) == 0;
-    text_finish(&path);
-    return there;
-}
-
 /* A results folder by its path: what `runner try` made has no matrix file. */
 static bool clean_results(struct cleaning *c, const char *folder, struct text *err) {
     struct text path = {0}, parent = {0};
@@ -162,9 +154,9 @@ int clean_command(const struct options *o, FILE *out, FILE *talk, struct text *e
     struct cleaning c = {.options = o, .out = out, .talk = talk};
     bool ok = true;
     machine_init(&c.machine);
-    if (o->files.count && has_plan(o->files.items[0])) {
+    if (o->files.count && results_are_in(o->files.items[0])) {
         for (int i = 0; ok && i < o->files.count; i++) {
-            ok = has_plan(o->files.items[i])
+            ok = results_are_in(o->files.items[i])
                          ? clean_results(&c, o->files.items[i], err)
                          : text_fail(err, "there are no results in '%s'",
                                    o->files.items[i]);

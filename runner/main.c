@@ -2,6 +2,7 @@
 
 #include "runner/clean.h"
 #include "runner/devices.h"
+#include "runner/forecast.h"
 #include "runner/options.h"
 #include "runner/plan.h"
 #include "runner/review.h"
@@ -28,6 +29,8 @@ static int perform(const struct options *o, struct text *err) {
         return clean_command(o, stdout, stderr, err);
     case COMMAND_REPORT:
         return review_command(o, stdout, stderr, err);
+    case COMMAND_FORECAST:
+        return forecast_command(o, stdout, stderr, err);
     case COMMAND_DEVICES:
         return devices_command(o, stdout, err);
     case COMMAND_SUPERVISE:

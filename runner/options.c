@@ -10,6 +10,8 @@
 
 #define BIT(c) (1U << (c))
 #define SELECTING (BIT(COMMAND_RUN) | BIT(COMMAND_PLAN) | BIT(COMMAND_CLEAN))
+// What can be said of cells that are there already.
+#define CHOOSING (SELECTING | BIT(COMMAND_FORECAST))
 #define RUNNING (BIT(COMMAND_RUN) | BIT(COMMAND_TRY))
 
 struct command_line {
@@ -31,6 +33,9 @@ static const struct command_line commands[] = {
                 "first)"},
         {"report", COMMAND_REPORT, "[DIR…] [options]",
                 "rebuild every table from the records alone"},
+        {"forecast", COMMAND_FORECAST, "[DIR…] [options]",
+                "scaling beyond the ranks at hand, from measured phases and the "
+                "all-reduce curve"},
         {"devices", COMMAND_DEVICES, "[options]",
                 "what this machine has, and which worker serves it"},
         {"supervise", COMMAND_SUPERVISE, "DIR",
@@ -38,7 +43,7 @@ static const struct command_line commands[] = {
 };
 
 /* Named in the design, not there yet: said plainly rather than "unknown". */
-static const char *const later[] = {"compare", "forecast"};
+static const char *const later[] = {"compare"};
 
 enum option_kind { FLAG, NUMBER, TEXT, LIST };
 
@@ -52,20 +57,20 @@ struct option_line {
 };
 
 static const struct option_line option_lines[] = {
-        {"--tags", LIST, offsetof(struct options, tags), SELECTING, "TAG…",
+        {"--tags", LIST, offsetof(struct options, tags), CHOOSING, "TAG…",
                 "experiments that carry any of these tags"},
-        {"--only", LIST, offsetof(struct options, only), SELECTING, "NAME…",
+        {"--only", LIST, offsetof(struct options, only), CHOOSING, "NAME…",
                 "only these experiments, cell ids, hashes or globs"},
-        {"--skip", LIST, offsetof(struct options, skip), SELECTING, "NAME…",
+        {"--skip", LIST, offsetof(struct options, skip), CHOOSING, "NAME…",
                 "none of these"},
-        {"--where", LIST, offsetof(struct options, where), SELECTING, "EXPR…",
+        {"--where", LIST, offsetof(struct options, where), CHOOSING, "EXPR…",
                 "cells for which 'batch>=16' holds (= != < <= > >=, globs)"},
         {"--set", LIST, offsetof(struct options, set), SELECTING, "KEY=VALUE…",
                 "override a parameter in every cell"},
         {"--batch-size", TEXT, offsetof(struct options, batch_size_set), SELECTING, "N",
                 "the same as --set batch=N"},
         {"--out", TEXT, offsetof(struct options, out),
-                SELECTING | RUNNING | BIT(COMMAND_REPORT), "DIR",
+                CHOOSING | RUNNING | BIT(COMMAND_REPORT), "DIR",
                 "the results folder (default: results)"},
         {"--repeats", NUMBER, offsetof(struct options, repeats), RUNNING, "N",
                 "attempts per cell (default: what the matrix says, else 1)"},
@@ -85,9 +90,25 @@ static const struct option_line option_lines[] = {
                 "run this cell alone, once, under nsys or ncu; used in no statistics"},
         {"--memory", FLAG, offsetof(struct options, memory), BIT(COMMAND_PLAN), "",
                 "ask the worker's planner for the bytes of each cell"},
+        {"--ranks", LIST, offsetof(struct options, ranks), BIT(COMMAND_FORECAST), "N…",
+                "for these numbers of ranks (default: 2, 4, 8 … as many as the nodes "
+                "have)"},
+        {"--per-node", NUMBER, offsetof(struct options, per_node),
+                BIT(COMMAND_FORECAST), "N", "ranks of a node (default: 8)"},
+        {"--nodes", NUMBER, offsetof(struct options, nodes), BIT(COMMAND_FORECAST), "N",
+                "nodes at most (default: 1; 8 with --network)"},
+        {"--link", TEXT, offsetof(struct options, link), BIT(COMMAND_FORECAST), "GB/s",
+                "of a rank within a node, one way, instead of a measured curve"},
+        {"--latency", TEXT, offsetof(struct options, latency), BIT(COMMAND_FORECAST),
+                "US", "of a hop within a node, with --link (default: 5)"},
+        {"--network", TEXT, offsetof(struct options, network), BIT(COMMAND_FORECAST),
+                "GB/s", "of a node to the others, one way, all its adapters together"},
+        {"--network-latency", TEXT, offsetof(struct options, network_latency),
+                BIT(COMMAND_FORECAST), "US", "of a hop between nodes (default: 10)"},
         {"--json", FLAG, offsetof(struct options, json),
-                BIT(COMMAND_PLAN) | BIT(COMMAND_DEVICES) | BIT(COMMAND_REPORT), "",
-                "print JSON"},
+                BIT(COMMAND_PLAN) | BIT(COMMAND_DEVICES) | BIT(COMMAND_REPORT) |
+                        BIT(COMMAND_FORECAST),
+                "", "print JSON"},
         {"--yes", FLAG, offsetof(struct options, yes), BIT(COMMAND_CLEAN), "",
                 "really remove (default: only show)"},
 };
@@ -282,7 +303,7 @@ static void unknown_command(const char *word, struct text *err) {
 bool options_parse(int argc, char **argv, struct options *o, struct text *err) {
     *o = (struct options){.command = COMMAND_RUN, .out = "results", .jobs = 1};
     struct words *all[] = {&o->files, &o->tags, &o->only, &o->skip, &o->where, &o->set,
-            &o->retry, &o->devices};
+            &o->retry, &o->devices, &o->ranks};
     for (size_t i = 0; i < COUNT(all); i++) {
         all[i]->items = text_allocate_zeroed(1, sizeof *all[i]->items);
     }
@@ -342,6 +363,7 @@ void options_finish(struct options *o) {
     free(o->set.items);
     free(o->retry.items);
     free(o->devices.items);
+    free(o->ranks.items);
     free((char *)o->batch_size_set);
     *o = (struct options){0};
 }

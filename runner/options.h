@@ -18,6 +18,7 @@ enum command {
     COMMAND_TRY,
     COMMAND_CLEAN,
     COMMAND_REPORT,
+    COMMAND_FORECAST,
     COMMAND_DEVICES,
     COMMAND_SUPERVISE,
     COMMAND_HELP,
@@ -33,12 +34,15 @@ struct words {
 struct options {
     enum command command;
     bool help; /* of `command` */
-    struct words files, tags, only, skip, where, set, retry, devices;
-    const char *out;            /* --out, "results" */
-    const char *profile;        /* --profile, NULL: no cell is */
-    const char *batch_size_set; /* "batch=N" of --batch-size; owned */
-    int jobs;                   /* --jobs, 1 */
-    int repeats;                /* --repeats, 0: each cell's own */
+    struct words files, tags, only, skip, where, set, retry, devices, ranks;
+    const char *out;                       /* --out, "results" */
+    const char *profile;                   /* --profile, NULL: no cell is */
+    const char *batch_size_set;            /* "batch=N" of --batch-size; owned */
+    const char *link, *network;            /* GB/s, as typed; NULL: not given */
+    const char *latency, *network_latency; /* microseconds, likewise */
+    int nodes, per_node;                   /* 0: not given */
+    int jobs;                              /* --jobs, 1 */
+    int repeats;                           /* --repeats, 0: each cell's own */
     bool fresh, keep_stale, strict, json, memory, yes;
 };
 

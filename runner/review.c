@@ -11,14 +11,6 @@
 #include "runner/folder.h"
 #include "runner/matrices.h"
 
-static bool has_plan(const char *folder) {
-    struct text path = {0};
-    text_addf(&path, "%s/plan.json", folder);
-    bool there = access(text_get(&path), F_OK) == 0;
-    text_finish(&path);
-    return there;
-}
-
 static json_t *attempt_json(const struct result_attempt *a) {
     if (a->damage) {
         return json_pack("{s:i, s:s}", "attempt", a->number, "damage", a->damage);
@@ -83,7 +75,7 @@ static bool review(const struct options *o, const char *folder, FILE *out, FILE 
 /* `folder` is a matrix's own folder, or holds some. */
 static bool review_all(const struct options *o, const char *folder, FILE *out,
         FILE *talk, struct text *err) {
-    if (has_plan(folder)) {
+    if (results_are_in(folder)) {
         return review(o, folder, out, talk, err);
     }
     char **names = folder_names(folder, "");
@@ -92,7 +84,7 @@ static bool review_all(const struct options *o, const char *folder, FILE *out,
     for (char **n = names; ok && *n; n++) {
         text_clear(&path);
         text_addf(&path, "%s/%s", folder, *n);
-        if (has_plan(text_get(&path))) {
+        if (results_are_in(text_get(&path))) {
             any = true;
             ok = review(o, text_get(&path), out, talk, err);
         }

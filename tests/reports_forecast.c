@@ -9,6 +9,7 @@
 #include <cmocka.h>
 
 #include "matrix/axes.h"
+#include "matrix/curve.h"
 #include "reports/fabric.h"
 #include "reports/forecast.h"
 #include "reports/overlap.h"
@@ -67,11 +68,19 @@ static void an_unknown_network_is_not_guessed(void **state) {
     assert_true(isnan(fabric_all_reduce_ms(&f, FABRIC_RING, 9, 1e6)));
 }
 
+static json_t *point(int64_t bytes, double ms) {
+    struct curve_row row = {.bytes = bytes,
+            .ms_median = ms,
+            .ms_p10 = ms,
+            .ms_p90 = ms,
+            .bus_bytes_per_s = (double)bytes / ms * 1e3};
+    return curve_row_to_json(&row);
+}
+
 static struct fabric_curve two_points(void) {
     struct fabric_curve c;
-    json_t *rows = json_pack("[{s:f,s:f}, {s:s}, {s:f,s:f}, {s:f,s:f}]", "bytes", 1e8,
-            "ms_median", 2.0, "bytes", "odd", "bytes", 1e6, "ms_median", 0.02, "bytes",
-            1e7, "ms_median", -1.0);
+    json_t *rows = json_pack("[o, {s:s}, o, o]", point(100000000, 2.0), "bytes", "odd",
+            point(1000000, 0.02), point(10000000, -1.0));
     assert_true(fabric_curve_read(&c, rows, 2));
     json_decref(rows);
     return c;

@@ -1,0 +1,78 @@
+/*
+ * An outlook: for the training cells of results folders, what they would do on more
+ * ranks, and where that was measured how far off the forecast is.
+ */
+#ifndef REPORTS_OUTLOOK_H
+#define REPORTS_OUTLOOK_H
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "matrix/text.h"
+#include "reports/fabric.h"
+#include "reports/forecast.h"
+#include "reports/tally.h"
+
+/* What is asked, and what no record tells. */
+struct outlook_question {
+    const int *ranks; /* ascending, 2 or more each */
+    size_t rank_count;
+    struct fabric links; /* without a curve; `link_bytes_per_s` known: none is used */
+    bool selected_only;  /* leave out cells that are not `selected` */
+};
+
+/* A measured curve, and whose it is. */
+struct outlook_curve {
+    const struct tally *tally;
+    struct fabric_curve curve; /* owned */
+};
+
+/* A cell that forecasts start from: on one rank, or else what there is. */
+struct outlook_base {
+    const struct tally *tally;
+    struct forecast_cell cell;
+    double slowdown; /* of compute beside communication */
+    size_t fitted;   /* measured rows that it was fitted to; 0: none could tell */
+};
+
+struct outlook_row {
+    size_t base;                       /* index */
+    const struct tally *measured;      /* NULL: nobody has tried */
+    const struct outlook_curve *curve; /* NULL: the question's links */
+    struct forecast_wrapper wrapper;
+    double bucket_mb; /* NAN where the wrapper has no buckets */
+    int ranks, nodes;
+    struct forecast_step ring, tree;
+    double tokens_per_s; /* by the ring */
+    double error_pct;    /* of the ring's step against the measured one; NAN */
+};
+
+struct outlook {
+    struct outlook_question question;
+    struct outlook_curve *curves; /* all owned */
+    size_t curve_count;
+    struct outlook_base *bases;
+    size_t base_count;
+    struct outlook_row *rows; /* base by base, wrapper by wrapper, ranks ascending */
+    size_t row_count;
+    struct text skipped; /* cells that ran and cannot be forecast: "id: why", a line
+                            each */
+};
+
+/*
+ * Look at all cells of `all`, which must outlive `o`, as `question.ranks` must. Curves
+ * are taken from wherever they lie. Without anything to tell `o` has no rows, and
+ * `skipped` may say why.
+ */
+void outlook_init(struct outlook *o, const struct tallies *const *all, size_t count,
+        const struct outlook_question *question);
+void outlook_finish(struct outlook *o);
+
+/* The fabric that a row's times come from. */
+struct fabric outlook_fabric(const struct outlook *o, const struct outlook_row *row);
+
+/* The errors of the measured rows: their number, median and largest magnitude. */
+struct stats outlook_errors(const struct outlook *o);
+
+#endif
