@@ -201,7 +201,7 @@ static void ask(
     }
 }
 
-/* Every wrapper that the base's series has; all of them where it has none. */
+/* Every wrapper that the base's series has and that is wanted; else all there are. */
 static void add_rows(struct outlook *o, const struct tallies *all, size_t base) {
     const struct tally *b = o->bases[base].tally;
     const struct params *p = &b->cell->params;
@@ -210,15 +210,13 @@ static void add_rows(struct outlook *o, const struct tallies *all, size_t base) 
     if (any) {
         ask(o, base, first, (int)params_integer(p, PARAM_DDP), bucket_mb_of(p));
     }
-    for (size_t i = 0; !any && i < all->count; i++) {
-        any = derive_is_series(b, all->items + i) && ranks_of(all->items + i) > 1;
-    }
     for (size_t i = 0; i < all->count && ranks_of(b) == 1; i++) {
         const struct tally *t = all->items + i;
         const struct params *q = &t->cell->params;
         if (ranks_of(t) < 2 || !derive_is_series(b, t) || !is_wanted(o, t)) {
             continue;
         }
+        any = true;
         int ddp = (int)params_integer(q, PARAM_DDP);
         ask(o, base, first, ddp, bucket_mb_of(q));
         struct outlook_row *row =

@@ -61,15 +61,13 @@ expect "a matrix error names file, line, column and the nearest name" 2 \
 [ -e results ] && not_ok "a matrix error comes before anything is written"
 
 run --help
-expect "usage lists the commands" 0 'usage: runner' ' plan ' ' supervise ' '!compare' '!forecast'
+expect "usage lists the commands" 0 'usage: runner' ' plan ' ' supervise ' ' forecast ' '!compare'
 run plan --help
 expect "plan --help lists every parameter with its default" 0 'bucket_mb' 'default: cosine'
 run run --help
 expect "run --help lists its options" 0 '--retry STATUS' '--keep-stale'
 run compare a b
 expect "what is not there yet is said plainly" 2 "'runner compare' is not part of this version"
-run forecast
-expect "forecast too" 2 "'runner forecast' is not part of this version"
 run m.yaml --fersh
 expect "an unknown option names the nearest" 2 "'--fersh'.*'--fresh'"
 run m.yaml --jobs none
