@@ -4,17 +4,21 @@
 Each cell of a small matrix runs under both engines: the same data, by its digest, and
 from the same initial weights the same losses, validation included, within float's
 rounding. Two ranks, under every wrapper, train as one does on the joined batch, and as
-two native ones. Then an interpreter without PyTorch: its cells are unsupported, with a
+two native ones. Task allreduce tells its rows, and finds a wrong sum. Then an
+interpreter without PyTorch: its cells are unsupported, with a
 sentence, and what the other one measured is stale.
 """
 
+import contextlib
 import glob
 import json
 import os
 import subprocess
 import sys
 import tempfile
+import types
 
+HERE = os.path.dirname(os.path.abspath(__file__))
 RUNNER = os.path.abspath(os.path.join(os.environ.get("LM_BUILD", "build"), "runner"))
 TOLERANCE = 2e-5
 JOINED_TOLERANCE = 1e-4  # sums in another order
@@ -65,6 +69,11 @@ experiments:
       - ddp: [naive, flat, bucketed, bucketed, sharded]
         accumulate: [1, 2, 1, 2, 1]
         batch: [2, 1, 2, 1, 2]
+  - name: allreduce
+    task: allreduce
+    engine: torch
+    ranks: 2
+    memory_limit: 1792MiB  # what PyTorch takes, and something that bounds the sizes
 """
 
 failed = 0
@@ -151,7 +160,58 @@ def compare_ranks():
                   str(states))
 
 
+def check_rows():
+    rows, of_other = (of(events("allreduce", r), "allreduce") for r in (0, 1))
+    check("allreduce tells sizes that grow by four",
+          [row["bytes"] for row in rows] == [(64 << 10) << 2 * i for i in range(len(rows))]
+          and rows, str(rows))
+    for row in rows:
+        bus = row["bytes"] / row["ms_median"] * 1e3
+        check(f"allreduce of {row['bytes']} bytes tells times in order, and their rate",
+              0 < row["ms_p10"] <= row["ms_median"] <= row["ms_p90"]
+              and abs(row["bus_bytes_per_s"] / bus - 1) < 1e-9, str(row))
+    fields = ("bytes", "ms_median", "ms_p10", "ms_p90")
+    check("ranks tell the slowest one's times", [[row[f] for f in fields] for row in rows]
+          == [[row[f] for f in fields] for row in of_other])
+    result = of(events("allreduce"), "result")[0]
+    check("the result is of the rows",
+          result["allreduce_latency_ms"] == rows[0]["ms_median"] and
+          result["allreduce_bus_bytes_per_s"] == max(r["bus_bytes_per_s"] for r in rows))
+
+
+def check_sums():
+    """A sum that is off in one element of many is found, and none where all is right."""
+    sys.path.insert(0, os.path.join(HERE, "../../worker/peers"))
+    import torch
+    from torch_peer import allreduce, attempt
+    ranks = types.SimpleNamespace(world=3, rank=1, device=torch.device("cpu"),
+                                  meeting=contextlib.nullcontext)
+    told = types.SimpleNamespace(is_silent=lambda: False)
+    count = 2 * allreduce.PIECE + 7
+
+    def found(precision, wrong):
+        def add_up(array):
+            at = torch.arange(count)
+            array += sum(allreduce.number_at(at, rank) for rank in (0, 2))
+            array[wrong] += 1
+
+        allreduce.dist = types.SimpleNamespace(all_reduce=add_up)
+        probe = allreduce.Probe(told, {"precision": precision}, ranks)
+        try:
+            probe.check_sum(torch.empty(count, dtype=probe.type))
+        except attempt.Failure as failure:
+            return failure.status, f"element {count - 3} is " in str(failure)
+        return None
+
+    none = slice(0, 0)
+    for precision in ("fp32", "bf16", "fp16"):
+        check(f"{precision}: a right sum is found right", found(precision, none) is None)
+        check(f"{precision}: a wrong sum is found, and where",
+              found(precision, count - 3) == ("invalid", True))
+
+
 def main():
+    check_sums()
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
         with open("m.yaml", "w", encoding="utf-8") as file:
@@ -161,6 +221,7 @@ def main():
         for cell in ("gpt", "window", "llama"):
             compare(cell)
         compare_ranks()
+        check_rows()
         check("what PyTorch lacks is unsupported",
               of(events("recompute"), "error")[0]["kind"] == "unsupported")
         check("there is a report", os.path.getsize("results/m/m_report.md") > 0)
@@ -171,7 +232,7 @@ def main():
         os.chmod("bare", 0o755)
         bare = os.path.abspath("bare")
         stale = runner("plan", "m.yaml", python=bare).stdout
-        check("results of another PyTorch are stale", stale.count("stale") == 9, stale)
+        check("results of another PyTorch are stale", stale.count("stale") == 10, stale)
         done = runner("run", "m.yaml", "--only", "gpt", python=bare)
         error = of(events("gpt_engine=torch"), "error")
         check("without PyTorch a cell is unsupported",

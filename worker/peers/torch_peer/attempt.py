@@ -12,11 +12,13 @@ SILENCE_S = 1.0
 class Failure(Exception):
     """The attempt ends as `status`, for the reason that `text` states."""
 
-    def __init__(self, status, text, bytes_asked=None, bytes_free=None):
+    def __init__(self, status, text, bytes_asked=None, bytes_free=None,
+                 collateral=False):
         super().__init__(text)
         self.status = status
         self.bytes_asked = bytes_asked
         self.bytes_free = bytes_free
+        self.collateral = collateral  # it failed because another rank is lost
 
 
 def unsupported(text):
@@ -69,8 +71,8 @@ class Attempt:
     def report(self, failure):
         fields = {"kind": failure.status, "phase": self.phase_name, "step": self.step,
                   "text": str(failure)}
-        for name in ("bytes_asked", "bytes_free"):
-            if getattr(failure, name) is not None:
+        for name in ("bytes_asked", "bytes_free", "collateral"):
+            if getattr(failure, name) not in (None, False):
                 fields[name] = getattr(failure, name)
         self.send("error", **fields)
 

@@ -10,6 +10,7 @@ from . import attempt, host, identity
 from .attempt import Failure, unsupported
 
 DONE, FAILED, NO_DEVICE = 0, 1, 77
+LOST = "gloo/transport/"  # where errors of a connection to another rank come from
 LEAST = (2, 6)  # PyTorch: the first with get_total_norm()
 
 
@@ -57,8 +58,9 @@ def refuse(p):
     """What this worker does not serve, whatever the device."""
     if p["engine"] not in ("torch", "torch_compile"):
         raise unsupported(f"engine {p['engine']}: this worker is PyTorch")
-    if p["task"] not in ("train", "noop"):
-        raise unsupported(f"task {p['task']}: this version knows train and noop")
+    if p["task"] not in ("train", "allreduce", "noop"):
+        raise unsupported(f"task {p['task']}: this version knows train, allreduce and "
+                          "noop")
     if p["inject"] != "none":
         raise unsupported(f"inject {p['inject']}: the PyTorch worker breaks nothing on "
                           "purpose")
@@ -96,9 +98,10 @@ def run_cell(a, path):
         a.phase("end")
         a.send("result")
         return
-    from . import ranks, train
+    from . import allreduce, ranks, train
     p = resolve(a.params)
-    train.Trainer(a, p, ranks.Ranks(a, p, device)).run()
+    task = {"train": train.Trainer, "allreduce": allreduce.Probe}[p["task"]]
+    task(a, p, ranks.Ranks(a, p, device)).run()
 
 
 # -- failures ----------------------------------------------------------------------
@@ -126,6 +129,8 @@ def told_by_torch(error):
             match = re.search(r"tried to allocate (\d+) bytes", text)
             return Failure("oom_host", sentence(each),
                            int(match.group(1)) if match else None, host.available())
+        if kind in ("DistNetworkError", "DistStoreError") or LOST in text:
+            return Failure("failed", sentence(each), collateral=True)
         refused = "does not have a deterministic implementation" in text
         if refused or kind in ("InvalidCxxCompiler", "TritonMissing"):
             return unsupported(sentence(each))
