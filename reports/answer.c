@@ -423,6 +423,9 @@ bool answer_add(struct page *p, struct text *err) {
         for (size_t i = 0; i < p->tallies->count; i++) {
             ok += tally_counts(p->tallies->items + i);
         }
+        if (allreduce_answer(p)) {
+            return true;
+        }
         text_add(&p->markdown,
                 ok ? "No cell measured a speed or a perplexity, so nothing is ranked."
                      "\n\n"
@@ -438,6 +441,7 @@ bool answer_add(struct page *p, struct text *err) {
     fill_recommendations(p, 1, &t);
     add_recommendations(p, &t, in_words);
     add_scaling(p);
+    allreduce_answer(p);
     add_choices(p);
     if (timings && !warned) {
         add_advice(p);

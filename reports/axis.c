@@ -254,10 +254,8 @@ static bool add_axis(
 }
 
 bool axis_add(struct page *p, struct text *err) {
-    size_t ok = 0;
-    for (size_t i = 0; i < p->tallies->count; i++) {
-        ok += tally_counts(p->tallies->items + i);
-    }
+    // Without a speed or a perplexity there is nothing to judge a parameter by.
+    size_t ok = p->candidates->count;
     bool any = false;
     bool written = true;
     struct text unjudged = {0};

@@ -58,6 +58,8 @@ static void add_columns(struct table *t) {
     table_add_number(t, "speedup", "speed-up", HUMAN_RATIO);
     table_add_number(t, "memory_saving_pct", "memory", HUMAN_CHANGE);
     table_show_last(t, TABLE_CSV_ONLY);
+    table_add_number(t, "allreduce_bus_bytes_per_s", "bus bytes/s", HUMAN_SHORT);
+    table_add_number(t, "allreduce_latency_ms", "latency, ms", HUMAN_REAL);
 }
 
 void comparison_table(const struct tallies *o, struct table *t) {
@@ -92,7 +94,7 @@ void comparison_table(const struct tallies *o, struct table *t) {
         text_add(&status, item->stale ? " (stale)" : "");
         table_put_text(t, all_ok ? "" : text_get(&status));
         text_finish(&status);
-        table_put_number(t, batch > 0 ? batch : NAN);
+        table_put_number(t, batch > 0 && tally_trains(item) ? batch : NAN);
         table_put_number(t, o->varies.has[PARAM_RANKS]
                                     ? (double)params_integer(p, PARAM_RANKS)
                                     : NAN);
@@ -106,6 +108,8 @@ void comparison_table(const struct tallies *o, struct table *t) {
             table_mark_noted(t);
         }
         put(t, item, "memory_saving_pct", NAN, NAN);
+        put(t, item, "allreduce_bus_bytes_per_s", NAN, NAN);
+        put(t, item, "allreduce_latency_ms", NAN, NAN);
     }
 }
 
@@ -157,7 +161,7 @@ bool comparison_add(struct page *p, struct text *err) {
             text_add(&p->markdown,
                     table_is_noted(&t, PAGE_ROWS) ? " " COMPARISON_NOTE : "");
             text_add(&p->markdown, "\n\n");
-        } else {
+        } else if (tallies_have_task(p->tallies, TASK_TRAIN)) {
             text_add(&p->markdown, "No speed-up: ");
             markdown_add_text(&p->markdown, p->tallies->baseline_missing);
             text_add(&p->markdown, ".\n\n");

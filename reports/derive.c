@@ -186,7 +186,8 @@ static void derive_scaling(struct tallies *o) {
     for (size_t i = 0; i < o->count; i++) {
         struct tally *item = o->items + i;
         const struct params *p = &item->cell->params;
-        if (params_integer(p, PARAM_RANKS) < 2 || item->cell->excluded) {
+        if (params_integer(p, PARAM_RANKS) < 2 || item->cell->excluded ||
+                !tally_trains(item)) {
             continue;
         }
         item->scaling = params_integer(p, PARAM_GLOBAL_BATCH) ? "strong" : "weak";

@@ -88,7 +88,8 @@ bool memory_add(struct page *p, struct text *err) {
         double planned = tally_metric(item, "planned_bytes");
         double peak = tally_metric(item, "peak_bytes");
         double witness = tally_metric(item, "witness_bytes");
-        if (item->stale || (!isfinite(planned) && !isfinite(peak))) {
+        if (item->stale || !tally_trains(item) ||
+                (!isfinite(planned) && !isfinite(peak))) {
             continue;
         }
         table_row(&t);

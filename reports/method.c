@@ -34,6 +34,14 @@ static const char mfu_formula[] =
         "precision). **HFU**: the same with the products that checkpointing computes "
         "again. Both are empty where that peak is not known, as on every CPU.";
 
+static const char allreduce_formula[] =
+        "- **all-reduce**: a repetition begins where a sum of a few elements has "
+        "ended, "
+        "which brings the ranks together, and is timed by marks on each rank's stream "
+        "(on a CPU by its clock); it took as long as on the slowest rank. **Bus "
+        "bandwidth**: bytes × 2(n − 1)/n ÷ its median, at the best size. **Latency**: "
+        "the median at the smallest size.\n";
+
 // The peaks that were divided by, each once.
 static void add_peaks(struct page *p) {
     struct text device = {0}, peaks = {0}, one = {0};
@@ -112,10 +120,16 @@ bool method_add(struct page *p, struct text *err) {
     struct text name = {0};
     page_file_name(p, "results.csv", &name);
     text_add(&p->markdown, "## How the numbers were made\n\n");
-    text_add(&p->markdown, formulas);
-    text_add(&p->markdown, mfu_formula);
-    add_peaks(p);
-    if (tallies_are_timings(p->tallies)) {
+    bool trains = tallies_have_task(p->tallies, TASK_TRAIN);
+    if (trains) {
+        text_add(&p->markdown, formulas);
+        text_add(&p->markdown, mfu_formula);
+        add_peaks(p);
+    }
+    if (tallies_have_task(p->tallies, TASK_ALLREDUCE)) {
+        text_add(&p->markdown, allreduce_formula);
+    }
+    if (trains && tallies_are_timings(p->tallies)) {
         add_noise(p);
     }
     text_add(&p->markdown, "- Every number here is raw, in bytes and unrounded, in ");

@@ -45,6 +45,7 @@ bool wrapper_add(struct page *p, struct text *err);    /* kernel × wrapper */
 bool quality_add(struct page *p, struct text *err);    /* losses, and what keeps them */
 bool phase_add(struct page *p, struct text *err);      /* where the time goes */
 bool ledger_add(struct page *p, struct text *err);     /* op by op, against floors */
+bool allreduce_add(struct page *p, struct text *err);  /* the curve, size by size */
 bool gpu_add(struct page *p, struct text *err);        /* how well it was used */
 bool memory_add(struct page *p, struct text *err);     /* by kind, planned, measured */
 bool axis_add(struct page *p, struct text *err);       /* a table per parameter */
@@ -54,6 +55,11 @@ bool hole_add(struct page *p, struct text *err);       /* what is not ok, and wh
 bool setting_add(struct page *p, struct text *err);    /* what ran where, on what */
 bool method_add(struct page *p, struct text *err);     /* how the numbers were made */
 bool steps_add(struct page *p, struct text *err);      /* the loss, step by step */
+
+/* The best of the curves, for the answer; false, and nothing said, where there are
+ * none.
+ */
+bool allreduce_answer(struct page *p);
 
 /* What the sign behind a speed-up in it means. */
 #define COMPARISON_NOTE                                                                \

@@ -20,6 +20,20 @@ bool tally_counts(const struct tally *o) {
     return o->status == STATUS_OK && !o->stale;
 }
 
+bool tally_trains(const struct tally *o) {
+    return params_integer(&o->cell->params, PARAM_TASK) == TASK_TRAIN;
+}
+
+bool tallies_have_task(const struct tallies *o, int64_t task) {
+    for (size_t i = 0; i < o->count; i++) {
+        const struct cell *cell = o->items[i].cell;
+        if (!cell->excluded && params_integer(&cell->params, PARAM_TASK) == task) {
+            return true;
+        }
+    }
+    return false;
+}
+
 bool tally_met_expectation(const struct tally *o) {
     return o->cell->expect >= 0 &&
            ((int)o->status == o->cell->expect || o->status == STATUS_UNSUPPORTED);

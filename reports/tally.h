@@ -60,6 +60,12 @@ double tally_metric(const struct tally *o, const char *name);
 /* Ok and fresh: may be compared with others that are. */
 bool tally_counts(const struct tally *o);
 
+/* Whether it trains a model, as most metrics are of. */
+bool tally_trains(const struct tally *o);
+
+/* Whether some cell that is not excluded has this task. */
+bool tallies_have_task(const struct tallies *o, int64_t task);
+
 /* Ended as the matrix says it should: in its `expect`, or unsupported here. */
 bool tally_met_expectation(const struct tally *o);
 

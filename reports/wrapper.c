@@ -188,7 +188,7 @@ bool wrapper_add(struct page *p, struct text *err) {
     const struct tally **sorted = text_allocate(o->count * sizeof *sorted);
     size_t count = 0;
     for (size_t i = 0; i < o->count; i++) {
-        if (!o->items[i].cell->excluded) {
+        if (!o->items[i].cell->excluded && tally_trains(o->items + i)) {
             sorted[count++] = o->items + i;
         }
     }
