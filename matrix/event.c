@@ -164,7 +164,10 @@ static int64_t now_ns(void) {
 
 void event_writer_init(struct event_writer *w, int fd) {
     int64_t now = now_ns();
-    *w = (struct event_writer){.fd = fd, .start_ns = now, .last_ns = now};
+    *w = (struct event_writer){.fd = fd,
+            .start_ns = now,
+            .last_ns = now,
+            .writing = PTHREAD_MUTEX_INITIALIZER};
 }
 
 static bool write_line(int fd, const char *line, size_t size, struct text *err) {
@@ -196,7 +199,9 @@ bool event_send_object(
     struct text line = {0};
     text_addf(&line, "%s\n", json);
     free(json);
+    pthread_mutex_lock(&w->writing);
     bool ok = write_line(w->fd, line.data, line.size, err);
+    pthread_mutex_unlock(&w->writing);
     text_finish(&line);
     w->last_ns = now;
     return ok;

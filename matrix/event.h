@@ -41,6 +41,7 @@
 #define MATRIX_EVENT_H
 
 #include <jansson.h>
+#include <pthread.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -80,11 +81,13 @@ double event_real(const struct event *e, const char *field, double fallback);
 const char *event_text(const struct event *e, const char *field, const char *fallback);
 
 /* Writes whole lines with one write() each, so that a killed worker tears at most one.
- */
+ * Any thread may send. */
 struct event_writer {
-    int fd;           /* not owned */
-    int64_t start_ns; /* CLOCK_MONOTONIC at event_writer_init() */
-    int64_t last_ns;  /* of the last event sent */
+    int fd;                  /* not owned */
+    int64_t start_ns;        /* CLOCK_MONOTONIC at event_writer_init() */
+    _Atomic int64_t last_ns; /* of the last event sent */
+    /* A line longer than a pipe takes whole must not be cut by another thread's. */
+    pthread_mutex_t writing;
 };
 
 void event_writer_init(struct event_writer *w, int fd);

@@ -517,7 +517,7 @@ static void *come_late(void *argument) {
         return NULL;
     }
     if (r->options.rank == 1) {
-        nanosleep(&(struct timespec){1, 500 * 1000 * 1000}, NULL);
+        nanosleep(&(struct timespec){2, 500 * 1000 * 1000}, NULL);
     }
     comm_barrier(c, &err);
     comm_barrier(c, &err);
@@ -550,7 +550,7 @@ static void who_waits_for_a_late_rank_is_told_so(void **state) {
         pthread_join(ranks[r].thread, NULL);
         assert_null(ranks[r].failed);
     }
-    assert_true(told[0] >= 1);
+    assert_true(told[0] >= 2); // each second anew
     munmap(base, bytes);
 }
 

@@ -106,7 +106,8 @@ static void what_is_not_served_is_said(void **state) {
     assert_true(setup_check(&p, &err));
     refuse("device", "cuda", "device cuda: worker-cpu serves the CPU only");
     refuse("engine", "torch", "engine torch: this worker is the native engine");
-    refuse("task", "allreduce", "task allreduce: this version knows train and noop");
+    refuse("task", "attention",
+            "task attention: this version knows train, allreduce and noop");
     refuse("graph", "on", "graph on: a CPU has no graphs");
     refuse("batch", "max",
             "batch max: the runner finds the largest batch when the cell runs");

@@ -14,6 +14,7 @@
 #include "worker/backend.h"
 #include "worker/comm.h"
 #include "worker/inject.h"
+#include "worker/lookout.h"
 #include "worker/measure.h"
 #include "worker/pattern.h"
 #include "worker/statistics.h"
@@ -31,6 +32,7 @@ struct probe {
     int device;
     struct stream *stream;
     struct comm *comm;
+    struct lookout lookout; // over the other ranks
     enum dtype type;
     int64_t most_bytes; // the largest size that every rank has room for
     void *array, *staging;
@@ -110,12 +112,6 @@ static bool enter(struct probe *p, const char *phase) {
            (!inject_is_due_in(p->attempt, phase) || strike(p));
 }
 
-static void tell_waiting(void *user) {
-    struct attempt *a = user;
-    attempt_send(a, "progress", "{s:s, s:I, s:b}", "phase", a->phase, "done",
-            (json_int_t)a->step, "waiting", 1);
-}
-
 static bool meet(struct probe *p) {
     struct attempt *a = p->attempt;
     if (a->shm_fd < 0) {
@@ -130,10 +126,12 @@ static bool meet(struct probe *p) {
             .shm_fd = a->shm_fd,
             .bytes = CURVE_MOST_BYTES,
             .deadline_ms = (start_s + PATIENCE_S) * 1000,
-            .kernels = p->kernels,
-            .waiting = tell_waiting,
-            .user = a};
-    return check(p, comm_create(&options, &p->comm, &err), &err);
+            .kernels = p->kernels};
+    lookout_prepare(&p->lookout, a, &options);
+    bool met = comm_create(&options, &p->comm, &err) &&
+               lookout_start(&p->lookout, p->comm, &err);
+    a->collateral = !met;
+    return check(p, met, &err);
 }
 
 /* Bytes that this rank's array may take. Nobody has allocated one yet. */
@@ -387,9 +385,11 @@ static bool measure(struct probe *p) {
             bytes *= CURVE_FACTOR) {
         int64_t count = bytes / (int64_t)dtype_size(p->type);
         bool broken;
+        if (!strike_at_size(p, &broken)) {
+            return false;
+        }
         comm_announce(p->comm, a->step);
-        if (!strike_at_size(p, &broken) || !fill(p, count, broken) ||
-                !add_up(p, count) || !synchronize(p)) {
+        if (!fill(p, count, broken) || !add_up(p, count) || !synchronize(p)) {
             return false;
         }
         p->startup_ms = a->step ? p->startup_ms : attempt_age_ms(a);
@@ -417,12 +417,16 @@ static void finish(struct probe *p) {
         p->kernels->event_destroy(p->to[i]);
     }
     p->kernels->release(p->device, MEMORY_PINNED, p->staging, STAGING_BYTES);
+    lookout_stop(&p->lookout);
     comm_destroy(p->comm);
     p->kernels->stream_destroy(p->stream);
 }
 
 bool allreduce_run(struct attempt *a) {
-    struct probe p = {.attempt = a,
+    // Not on the stack: after a failure nothing is undone, and the lookout's thread
+    // goes on reading here until the process ends.
+    static struct probe p;
+    p = (struct probe){.attempt = a,
             .kernels = backend_kernels(),
             .device = backend_on_gpu() ? a->local_rank : 0,
             .type = element_type(&a->spec.params)};

@@ -136,6 +136,14 @@ void attempt_live(struct attempt *a) {
     a->events.last_ns = last;
 }
 
+void attempt_waiting(struct attempt *a) {
+    // Where it cannot be written, the rank's own thread will meet the same.
+    struct text ignored = {0};
+    event_send(&a->events, "progress", &ignored, "{s:s, s:I, s:b}", "phase", a->phase,
+            "done", (json_int_t)a->step, "waiting", 1);
+    text_finish(&ignored);
+}
+
 double attempt_age_ms(const struct attempt *a) {
     return a->before_main_ms + (double)(now_ns() - a->events.start_ns) / 1e6;
 }
@@ -150,12 +158,24 @@ void attempt_report_failure(struct attempt *a) {
     if (a->bytes_free >= 0) {
         json_object_set_new(fields, "bytes_free", json_integer(a->bytes_free));
     }
+    if (a->collateral) {
+        json_object_set_new(fields, "collateral", json_true());
+    }
     if (a->predicted) {
         json_object_set_new(fields, "predicted", json_true());
     }
     struct text err = {0};
     event_send_object(&a->events, "error", fields, &err);
     text_finish(&err);
+}
+
+void attempt_abandon(
+        struct attempt *a, enum status status, bool collateral, const char *sentence) {
+    struct text err = {0};
+    event_send(&a->events, "error", &err, "{s:s, s:s, s:I, s:s, s:b}", "kind",
+            status_name(status), "phase", a->phase, "step", (json_int_t)a->step, "text",
+            sentence, "collateral", collateral);
+    _exit(EXIT_FAILURE);
 }
 
 void attempt_report_refusal(const struct attempt *a, size_t bytes) {

@@ -19,13 +19,14 @@ struct attempt {
     int rank, world, local_rank;
     int shm_fd; /* −1: none */
     struct event_writer events;
-    int64_t alive_ns;      /* of the last sign of life below */
-    double before_main_ms; /* CPU time spent before main(): loading the program */
-    const char *phase;
-    int64_t step; /* finished ones */
+    int64_t alive_ns;          /* of the last sign of life below */
+    double before_main_ms;     /* CPU time spent before main(): loading the program */
+    const char *_Atomic phase; /* what others of this process's threads may ask for */
+    _Atomic int64_t step;      /* finished ones; likewise */
     /* What ended it, once a function taking the attempt has returned false: */
     enum status status; /* STATUS_OK: nothing yet */
     bool predicted;
+    bool collateral;                 /* it is another rank that is lost */
     int64_t bytes_asked, bytes_free; /* −1: does not apply */
     struct text sentence;
 };
@@ -67,11 +68,21 @@ bool attempt_is_silent(const struct attempt *a);
  */
 void attempt_live(struct attempt *a);
 
+/* Send `progress`: this rank is fine, it is another that keeps it waiting. From any
+ * thread. */
+void attempt_waiting(struct attempt *a);
+
 /* Milliseconds since the process started, loading included. */
 double attempt_age_ms(const struct attempt *a);
 
 /* Tell the failure by event. For main, before it ends the process. */
 void attempt_report_failure(struct attempt *a);
+
+/* Tell a failure in the words of whoever noticed, `collateral` where it only follows
+ * from another rank's, and end the process. From any thread, whatever the others are
+ * stuck in. */
+_Noreturn void attempt_abandon(
+        struct attempt *a, enum status status, bool collateral, const char *sentence);
 
 /* Tell, without allocating, that `bytes` were refused, as the failure oom_host. */
 void attempt_report_refusal(const struct attempt *a, size_t bytes);

@@ -43,9 +43,9 @@ struct comm_options {
     const char *nonce; /* of the attempt, the same for all its ranks; NULL: none */
     int64_t deadline_ms; /* how long to wait for the others to appear */
     const struct kernels *kernels;
-    /* Optional: called on the caller's thread, once in a call that waits for other
-     * ranks, after a second. So a rank that waits can say so, and the one that is
-     * waited for is the one longest silent. */
+    /* Optional: called on the caller's thread, once a second in a call that waits for
+     * other ranks. So a rank that waits can say so, and the one that is waited for is
+     * the one longest silent. */
     void (*waiting)(void *user);
     /* Optional: called once, on a thread of the communicator, where what was queued can
      * never finish. Whoever is called records the sentence and ends the process. */

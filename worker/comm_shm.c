@@ -1,4 +1,5 @@
 #include <assert.h>
+#include <errno.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -263,21 +264,18 @@ static bool wait_for(
     (void)stream;
     (void)err;
     struct shm *s = shm_of(c);
-    struct timespec deadline;
-    clock_gettime(CLOCK_MONOTONIC, &deadline);
-    deadline.tv_sec += PATIENCE_S;
+    struct timespec next;
+    clock_gettime(CLOCK_MONOTONIC, &next);
+    next.tv_sec += PATIENCE_S;
     pthread_mutex_lock(&s->mutex);
-    int late = 0;
-    while (s->asked - s->done > (uint64_t)pending && !late) {
-        late = pthread_cond_timedwait(&s->finished, &s->mutex, &deadline);
-    }
-    if (s->asked - s->done > (uint64_t)pending && s->waiting) {
-        pthread_mutex_unlock(&s->mutex);
-        s->waiting(s->user);
-        pthread_mutex_lock(&s->mutex);
-    }
     while (s->asked - s->done > (uint64_t)pending) {
-        pthread_cond_wait(&s->finished, &s->mutex);
+        bool late = pthread_cond_timedwait(&s->finished, &s->mutex, &next) == ETIMEDOUT;
+        if (late && s->waiting) {
+            pthread_mutex_unlock(&s->mutex);
+            s->waiting(s->user);
+            pthread_mutex_lock(&s->mutex);
+        }
+        next.tv_sec += late ? PATIENCE_S : 0;
     }
     pthread_mutex_unlock(&s->mutex);
     return true;

@@ -16,7 +16,7 @@ enum {
     PAGE = 4096,
     HOST_VALUES = 16,  // a rank's share of one round of ranks_sum()
     WORD_SIZE = 40,    // of a nonce or a back end's name
-    PATIENCE_MS = 1000 // before the caller is told that it waits
+    PATIENCE_MS = 1000 // until the caller is told (again) that it waits
 };
 
 struct seat {
@@ -111,6 +111,22 @@ static bool name_missing(const struct ranks *r, int64_t deadline_ms, struct text
     return false;
 }
 
+/* False once the deadline has passed; tells each second that this rank waits. */
+static bool await_until(
+        struct ranks *r, struct meeting *m, unsigned until, int64_t deadline_ms) {
+    for (;;) {
+        int64_t next_ms = meeting_now_ms() + PATIENCE_MS;
+        bool last = next_ms >= deadline_ms;
+        bool over = meeting_await(m, until, last ? deadline_ms : next_ms);
+        if (over || last) {
+            return over;
+        }
+        if (r->waiting) {
+            r->waiting(r->user);
+        }
+    }
+}
+
 bool ranks_join(struct ranks *r, const struct comm_options *o, const char *backend,
         size_t behind, struct text *err) {
     *r = (struct ranks){
@@ -130,14 +146,10 @@ bool ranks_join(struct ranks *r, const struct comm_options *o, const char *backe
     struct meeting *joined = &r->header->joined;
     unsigned all = (unsigned)r->world;
     meeting_arrive(joined, all);
-    int64_t now = meeting_now_ms();
-    int64_t patience_ms = o->deadline_ms < PATIENCE_MS ? o->deadline_ms : PATIENCE_MS;
-    bool complete = meeting_await(joined, all, now + patience_ms);
-    if (!complete && r->waiting) {
-        r->waiting(r->user);
-    }
-    complete = complete || meeting_await(joined, all, now + o->deadline_ms);
-    return complete ? agree(r, err) : name_missing(r, o->deadline_ms, err);
+    int64_t deadline_ms = meeting_now_ms() + o->deadline_ms;
+    return await_until(r, joined, all, deadline_ms)
+                   ? agree(r, err)
+                   : name_missing(r, o->deadline_ms, err);
 }
 
 void ranks_finish(struct ranks *r) {
@@ -148,12 +160,7 @@ void ranks_finish(struct ranks *r) {
 }
 
 void ranks_await(struct ranks *r, struct meeting *m, unsigned until) {
-    if (!meeting_await(m, until, meeting_now_ms() + PATIENCE_MS)) {
-        if (r->waiting) {
-            r->waiting(r->user);
-        }
-        meeting_await(m, until, -1);
-    }
+    await_until(r, m, until, INT64_MAX);
 }
 
 /* Between the two what the others wrote may be read; nobody writes anew before all have

@@ -47,7 +47,7 @@ void ranks_sum(struct ranks *r, double *values, int count);
 /* Everyone gets rank 0's `bytes` (at most RANKS_MESSAGE_MAX) of `message`. */
 void ranks_tell(struct ranks *r, void *message, size_t bytes);
 
-/* As meeting_await() without a deadline, telling once that this rank waits. */
+/* As meeting_await() without a deadline, telling each second that this rank waits. */
 struct meeting;
 void ranks_await(struct ranks *r, struct meeting *m, unsigned until);
 

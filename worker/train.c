@@ -76,6 +76,7 @@ static bool queue_step(struct trainer *t, int64_t step) {
     t->sent[step % RING_SLOTS] = (struct sent){
             .lr = schedule_rate(t->params, step, t->steps), .ms = now_ms()};
     load_step(t, step);
+    trainer_announce(t, step);
     bool queued = engine_step(
             t->engine, t->inputs, t->targets, t->sent[step % RING_SLOTS].lr, &err);
     return trainer_check(t, queued, &err);
@@ -215,6 +216,7 @@ static bool instrument(struct trainer *t) {
         double began = now_ms();
         load_step(t, step);
         double data_ms = now_ms() - began;
+        trainer_announce(t, step);
         bool done = engine_step_instrumented(t->engine, t->inputs, t->targets,
                             schedule_rate(t->params, step, t->steps), &p, &err) &&
                     engine_finish_step(t->engine, &unused, &err);
@@ -245,6 +247,7 @@ static bool instrument_ops(struct trainer *t) {
         struct text err = {0};
         int64_t step = t->steps + TRAINER_INSTRUMENTED + i;
         load_step(t, step);
+        trainer_announce(t, step);
         good = engine_step_ops(t->engine, t->inputs, t->targets,
                        schedule_rate(t->params, step, t->steps), &ledger, &err) &&
                engine_finish_step(t->engine, &unused, &err);

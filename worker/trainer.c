@@ -155,13 +155,6 @@ static bool create_stream(struct trainer *t) {
     return true;
 }
 
-/* This rank is fine: it is another that keeps it waiting. */
-static void tell_waiting(void *user) {
-    struct attempt *a = user;
-    attempt_send(a, "progress", "{s:s, s:I, s:b}", "phase", a->phase, "done",
-            (json_int_t)a->step, "waiting", 1);
-}
-
 static bool meet(struct trainer *t) {
     struct attempt *a = t->attempt;
     if (a->world == 1) {
@@ -179,12 +172,13 @@ static bool meet(struct trainer *t) {
             .nonce = getenv("LM_NONCE"),
             .deadline_ms =
                     (params_integer(t->params, PARAM_START_S) + PATIENCE_S) * 1000,
-            .kernels = t->options.kernels,
-            .waiting = tell_waiting,
-            .user = a};
+            .kernels = t->options.kernels};
+    lookout_prepare(&t->lookout, a, &options);
     bool met = engine_comm_bytes(&t->options, &options.bytes, &err) &&
-               comm_create(&options, &t->comm, &err);
+               comm_create(&options, &t->comm, &err) &&
+               lookout_start(&t->lookout, t->comm, &err);
     t->options.comm = t->comm;
+    a->collateral = !met;
     return trainer_check(t, met, &err);
 }
 
@@ -209,6 +203,12 @@ bool trainer_enter(struct trainer *t, const char *phase) {
     t->in_phase = true;
     kernels_range_push(backend_kernels(), phase);
     return attempt_phase(t->attempt, phase);
+}
+
+void trainer_announce(struct trainer *t, int64_t step) {
+    if (t->comm) {
+        comm_announce(t->comm, step);
+    }
 }
 
 bool trainer_strike(struct trainer *t) {
@@ -238,6 +238,7 @@ void trainer_finish(struct trainer *t) {
         kernels_range_pop(backend_kernels());
     }
     engine_destroy(t->engine);
+    lookout_stop(&t->lookout);
     comm_destroy(t->comm);
     if (t->stream) {
         t->options.kernels->stream_destroy(t->stream);

@@ -13,6 +13,7 @@
 #include "worker/data.h"
 #include "worker/engine.h"
 #include "worker/evaluate.h"
+#include "worker/lookout.h"
 #include "worker/ring.h"
 #include "worker/telemetry.h"
 
@@ -31,6 +32,7 @@ struct trainer {
     struct stream *stream;
     struct telemetry_watch watch; /* over the device */
     struct comm *comm;            /* NULL for one rank */
+    struct lookout lookout;       /* over the other ranks */
     struct engine *engine;
 
     int64_t seq_len, accumulate, warmup_steps, steps;
@@ -60,6 +62,10 @@ bool trainer_check(struct trainer *t, bool done, struct text *err);
 
 /* Begin a phase of the attempt, which a profiler sees as a range. */
 bool trainer_enter(struct trainer *t, const char *phase);
+
+/* This rank is about to queue step `step` (0 …), which the others may have to wait for.
+ */
+void trainer_announce(struct trainer *t, int64_t step);
 
 /* Suffer the cell's fault (parameter `inject`), which is due. */
 bool trainer_strike(struct trainer *t);

@@ -1,0 +1,42 @@
+/*
+ * A rank's eye on the others of its cell: it tells, for a communicator, that this rank
+ * waits for another, or has lost one. And it speaks for a rank whose own thread is
+ * stuck in its device: where others have yet to queue the step that this rank has
+ * queued, it says once a second that this rank waits. On a GPU a rank whose peer hangs
+ * blocks in a collective on its stream, and on the host in whatever asks the device
+ * next, so that nothing else can tell it from the one that hangs. Where nobody is
+ * behind it keeps still: then the silence means trouble.
+ */
+#ifndef WORKER_LOOKOUT_H
+#define WORKER_LOOKOUT_H
+
+#include <pthread.h>
+#include <stdbool.h>
+
+#include "matrix/text.h"
+#include "worker/attempt.h"
+#include "worker/comm.h"
+
+struct lookout {
+    struct attempt *attempt;
+    const struct kernels *kernels;
+    int device;
+    const struct comm *comm;
+    pthread_t thread;
+    pthread_mutex_t mutex;
+    pthread_cond_t ended;
+    bool started, stop;
+};
+
+/*
+ * For a communicator about to be made with `o`, whose kernels and device are set: let
+ * it tell what it sees of the others through `l`, which must stay where it is until
+ * lookout_stop(), or until the process ends.
+ */
+void lookout_prepare(struct lookout *l, struct attempt *a, struct comm_options *o);
+
+/* The communicator is made: start the thread. `c` must outlive it. */
+bool lookout_start(struct lookout *l, const struct comm *c, struct text *err);
+void lookout_stop(struct lookout *l); /* zeroed is fine */
+
+#endif
