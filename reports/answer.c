@@ -258,37 +258,67 @@ static void add_choices(struct page *p) {
     }
 }
 
-// The most efficient cell of each number of ranks.
+/* What cells must share to be ranked by efficiency: each engine has a base of its own,
+ * and strong scaling is another question than weak. */
+struct series {
+    int64_t ranks, engine;
+    bool strong;
+};
+
+static struct series series_of(const struct tally *t) {
+    const struct params *p = &t->cell->params;
+    return (struct series){params_integer(p, PARAM_RANKS),
+            params_integer(p, PARAM_ENGINE), params_integer(p, PARAM_GLOBAL_BATCH) > 0};
+}
+
+static int series_compare(const struct series *a, const struct series *b) {
+    if (a->ranks != b->ranks) {
+        return a->ranks < b->ranks ? -1 : 1;
+    }
+    if (a->engine != b->engine) {
+        return a->engine < b->engine ? -1 : 1;
+    }
+    return a->strong - b->strong;
+}
+
+/* The most efficient cell of the least series beyond `last`; NULL after the last. */
+static const struct tally *next_best(const struct tallies *o, struct series last) {
+    const struct tally *best = NULL;
+    for (size_t i = 0; i < o->count; i++) {
+        const struct tally *t = o->items + i;
+        struct series s = series_of(t);
+        if (!t->scaling_base || series_compare(&s, &last) <= 0) {
+            continue;
+        }
+        struct series b = best ? series_of(best) : s;
+        int order = best ? series_compare(&s, &b) : -1;
+        if (order < 0 ||
+                (order == 0 && tally_metric(t, "scaling_efficiency") >
+                                       tally_metric(best, "scaling_efficiency"))) {
+            best = t;
+        }
+    }
+    return best;
+}
+
+// The most efficient cell of each number of ranks, engine and kind of scaling.
 static void add_scaling(struct page *p) {
     const struct tallies *o = p->tallies;
-    int64_t done = 1;
-    for (;;) {
-        int64_t next = INT64_MAX;
-        for (size_t i = 0; i < o->count; i++) {
-            int64_t ranks = params_integer(&o->items[i].cell->params, PARAM_RANKS);
-            if (ranks > done && ranks < next && o->items[i].scaling_base) {
-                next = ranks;
-            }
+    struct series last = {.ranks = 1, .engine = INT64_MAX};
+    const struct tally *best;
+    size_t lines = 0;
+    for (; (best = next_best(o, last)); lines++) {
+        last = series_of(best);
+        text_addf(&p->markdown, "- **Scaling to %lld ranks**", (long long)last.ranks);
+        if (o->varies.has[PARAM_ENGINE]) {
+            text_add(&p->markdown, " with ");
+            markdown_add_code(
+                    &p->markdown, params_choice(&best->cell->params, PARAM_ENGINE));
         }
-        if (next == INT64_MAX) {
-            break;
-        }
-        const struct tally *best = NULL;
-        for (size_t i = 0; i < o->count; i++) {
-            const struct tally *t = o->items + i;
-            if (t->scaling_base &&
-                    params_integer(&t->cell->params, PARAM_RANKS) == next &&
-                    (!best || tally_metric(t, "scaling_efficiency") >
-                                      tally_metric(best, "scaling_efficiency"))) {
-                best = t;
-            }
-        }
-        done = next;
-        text_addf(
-                &p->markdown, "- **Scaling to %lld ranks**: at best ", (long long)next);
-        human_number(&p->markdown, HUMAN_PERCENT,
-                100 * tally_metric(best, "scaling_efficiency"));
-        text_addf(&p->markdown, " efficiency (%s), ", best->scaling);
+        double efficiency = tally_metric(best, "scaling_efficiency");
+        human_phrase(&p->markdown, ": at best ", HUMAN_PERCENT, 100 * efficiency, "");
+        text_addf(&p->markdown, " efficiency (%s%s), ", best->scaling,
+                efficiency > 1 ? "; above 100 %: a slow one-rank cell flatters" : "");
         markdown_add_code(&p->markdown, best->cell->id);
         double more = tally_metric(best, "memory_overhead_bytes");
         if (more == 0) {
@@ -298,7 +328,7 @@ static void add_scaling(struct page *p) {
                 more < 0 ? " less a rank" : " more a rank");
         text_add(&p->markdown, ".\n");
     }
-    text_add(&p->markdown, done > 1 ? "\n" : "");
+    text_add(&p->markdown, lines ? "\n" : "");
 }
 
 static void add_counts(struct page *p) {

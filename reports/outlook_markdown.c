@@ -11,7 +11,7 @@ static void add_columns(struct table *t, bool all) {
         table_add_code(t, "cell", "from");
     }
     table_add_code(t, "ddp", "wrapper");
-    table_add_number(t, "bucket_mb", "bucket MB", HUMAN_REAL);
+    table_add_number(t, "bucket_mb", "bucket MB", HUMAN_SHORT);
     table_add_number(t, "ranks", "ranks", HUMAN_COUNT);
     table_add_number(t, "nodes", "nodes", HUMAN_COUNT);
     table_add_number(t, "step_ms", "step", HUMAN_MS);

@@ -35,7 +35,18 @@ static const struct tally *naive_of(
     return NULL;
 }
 
-static void add_columns(struct table *t) {
+/* Shared-out work is told by times: how long, how much shorter, and what of it. */
+static void add_strong_columns(struct table *t, enum table_where where) {
+    table_add_number(t, "step_ms_median", "step", HUMAN_MS);
+    table_show_last(t, where);
+    table_add_number(t, "scaling_speedup", "speed-up over one rank", HUMAN_RATIO);
+    table_show_last(t, where);
+    table_add_number(t, "compute_ms", "computation", HUMAN_MS);
+    table_show_last(t, where);
+}
+
+/* `strong`: people see the columns of strong scaling too. */
+static void add_columns(struct table *t, bool strong) {
     table_add_code(t, "cell", "cell");
     table_show_last(t, TABLE_CSV_ONLY);
     table_add_code(t, "rest", "rest");
@@ -43,11 +54,13 @@ static void add_columns(struct table *t) {
     table_add_code(t, "kernel", "kernel");
     table_add_code(t, "ddp", "wrapper");
     table_add_number(t, "ranks", "ranks", HUMAN_COUNT);
-    table_add_number(t, "bucket_mb", "bucket MB", HUMAN_REAL);
+    table_add_number(t, "bucket_mb", "bucket MB", HUMAN_SHORT);
     table_add_text(t, "status", "status");
     table_add_number(t, "tokens_per_s", "tokens/s", HUMAN_SHORT);
     table_add_number(t, "gain_over_naive", "against naive", HUMAN_RATIO);
     table_add_text(t, "scaling", "scaling");
+    table_show_last(t, TABLE_CSV_ONLY);
+    add_strong_columns(t, strong ? TABLE_EVERYWHERE : TABLE_CSV_ONLY);
     table_add_number(
             t, "scaling_efficiency", "scaling efficiency (1 is ideal)", HUMAN_PERCENT);
     table_show_last(t, TABLE_CSV_ONLY);
@@ -57,40 +70,95 @@ static void add_columns(struct table *t) {
     table_add_number(t, "peak_bytes", "peak memory a rank", HUMAN_BYTES);
     table_add_number(t, "memory_overhead_bytes", "memory overhead", HUMAN_BYTES);
     table_add_number(t, "memory_overhead_pct", "overhead", HUMAN_CHANGE);
+    table_add_text(t, "hash", "hash");
+    table_show_last(t, TABLE_CSV_ONLY);
+    table_add_code(t, "engine", "engine");
+    table_show_last(t, TABLE_CSV_ONLY);
+}
+
+static double or_zero(double x) {
+    return isfinite(x) ? x : 0;
+}
+
+/* The phases that are no communication; NAN where the main ones are not known. */
+static double compute_ms(const struct tally *o) {
+    return or_zero(tally_metric(o, "data_ms")) + tally_metric(o, "forward_ms") +
+           tally_metric(o, "backward_ms") + tally_metric(o, "optimizer_ms");
+}
+
+static bool has_buckets(const struct params *p) {
+    int64_t ddp = params_integer(p, PARAM_DDP);
+    return ddp == DDP_BUCKETED || ddp == DDP_SHARDED;
+}
+
+/* The fastest of those that ran on as many ranks, where there is a choice. */
+static bool is_fastest(
+        const struct tally *o, const struct tally *const *group, size_t count) {
+    size_t others = 0;
+    for (size_t i = 0; i < count; i++) {
+        if (!tally_counts(group[i]) || group[i] == o ||
+                params_integer(&group[i]->cell->params, PARAM_RANKS) !=
+                        params_integer(&o->cell->params, PARAM_RANKS)) {
+            continue;
+        }
+        others++;
+        if (!(tally_metric(o, "tokens_per_s") >=
+                    tally_metric(group[i], "tokens_per_s"))) {
+            return false;
+        }
+    }
+    return others > 0 && tally_counts(o);
+}
+
+static void put_bucket(
+        struct table *t, const struct tallies *all, const struct params *p) {
+    bool shown = all->varies.has[PARAM_BUCKET_MB] && has_buckets(p);
+    table_put_number(t, shown ? params_real(p, PARAM_BUCKET_MB) : NAN);
+}
+
+static void put_efficiency(struct table *t, double efficiency) {
+    table_put_number(t, efficiency);
+    table_put_number(t, 100 * efficiency);
+    if (efficiency > 1) {
+        table_mark_noted(t);
+    }
 }
 
 static void add_row(struct table *t, const struct tallies *all, const struct tally *o,
-        const struct tally *naive, const char *rest) {
+        const struct tally *const *group, size_t count, const char *rest) {
     const struct params *p = &o->cell->params;
+    const struct tally *naive = naive_of(o, group, count);
     bool counts = tally_counts(o);
-    bool bucketed = params_integer(p, PARAM_DDP) == DDP_BUCKETED;
     double efficiency = tally_metric(o, "scaling_efficiency");
+    double ranks = (double)params_integer(p, PARAM_RANKS);
     table_row(t);
     table_put_text(t, o->cell->id);
     table_put_text(t, rest);
     table_put_text(t, params_choice(p, PARAM_KERNEL));
     table_put_text(t, params_choice(p, PARAM_DDP));
-    table_put_number(t, (double)params_integer(p, PARAM_RANKS));
-    struct text bucket = {0};
-    params_show(p, PARAM_BUCKET_MB, &bucket);
-    table_put_number(t, all->varies.has[PARAM_BUCKET_MB] && bucketed
-                                ? strtod(text_get(&bucket), NULL)
-                                : NAN);
-    text_finish(&bucket);
+    table_put_number(t, ranks);
+    put_bucket(t, all, p);
     table_put_text(t, o->stale ? "stale" : counts ? "" : status_name(o->status));
     table_put_spread(t, counts ? tally_metric(o, "tokens_per_s") : NAN,
             tally_speed_spread_pct(o));
+    if (is_fastest(o, group, count)) {
+        table_mark_best(t);
+    }
     table_put_number(t, counts && naive && naive != o
                                 ? stats_ratio(tally_metric(o, "tokens_per_s"),
                                           tally_metric(naive, "tokens_per_s"))
                                 : NAN);
     table_put_text(t, o->scaling);
-    table_put_number(t, efficiency);
-    table_put_number(t, 100 * efficiency);
+    table_put_number(t, counts ? tally_metric(o, "step_ms_median") : NAN);
+    table_put_number(t, efficiency * ranks);
+    table_put_number(t, counts ? compute_ms(o) : NAN);
+    put_efficiency(t, efficiency);
     table_put_number(t, counts ? tally_metric(o, "comm_exposed_ms") : NAN);
     table_put_number(t, counts ? tally_metric(o, "peak_bytes") : NAN);
     table_put_number(t, tally_metric(o, "memory_overhead_bytes"));
     table_put_number(t, tally_metric(o, "memory_overhead_pct"));
+    table_put_text(t, o->cell->hash);
+    table_put_text(t, params_choice(p, PARAM_ENGINE));
 }
 
 // What tells the tables apart: what differs between cells on several ranks.
@@ -111,22 +179,35 @@ static struct context rest_of(const struct tallies *o) {
     return rest;
 }
 
-// Why an efficiency is missing, cell by cell as far as there is room.
-static void add_reasons(
-        struct page *p, const struct tally *const *group, size_t count) {
+static const char *missing_efficiency(const struct tally *o) {
+    return o->scaling_missing;
+}
+
+static const char *missing_overhead(const struct tally *o) {
+    if (!o->scaling_base || isfinite(tally_metric(o, "memory_overhead_bytes"))) {
+        return NULL;
+    }
+    return isfinite(tally_metric(o, "peak_bytes"))
+                   ? "its one-rank cell's record has no peak_bytes"
+                   : "its record has no peak_bytes";
+}
+
+// Why a figure is missing, cell by cell as far as there is room.
+static void add_reasons(struct page *p, const char *what,
+        const char *(*missing)(const struct tally *), const struct tally *const *group,
+        size_t count) {
     const size_t most = 4;
     size_t reasons = 0;
     for (size_t i = 0; i < count; i++) {
-        if (!group[i]->scaling_missing) {
-            continue;
-        }
-        if (reasons++ < most) {
-            text_add(&p->markdown,
-                    reasons == 1 ? "Without scaling efficiency:\n\n" : "");
+        const char *reason = missing(group[i]);
+        if (reason && reasons++ < most) {
+            if (reasons == 1) {
+                text_addf(&p->markdown, "Without %s:\n\n", what);
+            }
             text_add(&p->markdown, "- ");
             markdown_add_code(&p->markdown, group[i]->cell->id);
             text_add(&p->markdown, ": ");
-            markdown_add_text(&p->markdown, group[i]->scaling_missing);
+            markdown_add_text(&p->markdown, reason);
             text_add(&p->markdown, "\n");
         }
     }
@@ -149,32 +230,60 @@ static size_t end_of_group(
 }
 
 static void introduce(struct page *p) {
-    text_add(&p->markdown, "## Kernel × wrapper\n\n"
-                           "What more ranks bring: efficiency is tokens/s over ranks × "
-                           "tokens/s of the same cell on one rank; memory overhead is "
-                           "a rank's peak beyond that cell's.\n\n");
+    text_add(&p->markdown,
+            "## Kernel × wrapper\n\n"
+            "What more ranks bring: efficiency is tokens/s over ranks × tokens/s of "
+            "the "
+            "same cell, of the same engine, on one rank; *against naive* is tokens/s "
+            "over those of the naive wrapper beside it; memory overhead is a rank's "
+            "peak beyond the one-rank cell's, so less than nothing is a saving. "
+            "*Weak*: "
+            "each rank has a batch of its own. *Strong*: all share one. The fastest on "
+            "as many ranks is bold.\n\n");
+}
+
+static bool is_strong(const struct tally *o) {
+    return params_integer(&o->cell->params, PARAM_GLOBAL_BATCH) > 0;
+}
+
+static void add_title(struct page *p, const char *rest, bool strong) {
+    text_addf(&p->markdown, "%s scaling", strong ? "Strong" : "Weak");
+    if (*rest) {
+        text_add(&p->markdown, " with ");
+        markdown_add_code(&p->markdown, rest);
+    }
+    text_add(&p->markdown, ":\n\n");
+}
+
+static void add_notes(struct page *p, const struct table *t,
+        const struct tally *const *group, size_t count) {
+    if (table_is_noted(t, PAGE_ROWS)) {
+        text_add(&p->markdown,
+                TABLE_NOTE " Above 100 %: the one-rank cell is held up by something "
+                           "that more ranks are not, as a host that feeds the GPU too "
+                           "slowly. Efficiency against a slow base flatters; compare "
+                           "tokens/s.\n\n");
+    }
+    add_reasons(p, "scaling efficiency", missing_efficiency, group, count);
+    add_reasons(p, "memory overhead", missing_overhead, group, count);
 }
 
 static void add_group(struct page *p, struct table *all,
         const struct tally *const *group, size_t count, bool show) {
     struct context rest = rest_of(p->tallies);
     struct text title = {0};
+    bool strong = is_strong(group[0]);
     context_show(&group[0]->cell->params, &rest, &title);
     struct table t = {0};
-    add_columns(&t);
+    add_columns(&t, strong);
     for (size_t i = 0; i < count; i++) {
-        const struct tally *naive = naive_of(group[i], group, count);
-        add_row(&t, p->tallies, group[i], naive, text_get(&title));
-        add_row(all, p->tallies, group[i], naive, text_get(&title));
+        add_row(&t, p->tallies, group[i], group, count, text_get(&title));
+        add_row(all, p->tallies, group[i], group, count, text_get(&title));
     }
     if (show) {
-        if (title.size) {
-            text_add(&p->markdown, "With ");
-            markdown_add_code(&p->markdown, text_get(&title));
-            text_add(&p->markdown, ":\n\n");
-        }
+        add_title(p, text_get(&title), strong);
         page_add_table(p, &t, "kernel_wrapper");
-        add_reasons(p, group, count);
+        add_notes(p, &t, group, count);
     }
     table_finish(&t);
     text_finish(&title);
@@ -194,7 +303,7 @@ bool wrapper_add(struct page *p, struct text *err) {
     }
     qsort(sorted, count, sizeof *sorted, by_rest);
     struct table all = {0};
-    add_columns(&all);
+    add_columns(&all, false);
     const size_t most = 8;
     size_t groups = 0;
     size_t hidden = 0;
