@@ -250,10 +250,10 @@ struct kernels {
     bool (*fill)(struct stream *stream, void *memory, unsigned char byte, size_t bytes,
             struct kernel_error *err);
 
-    /* Optional, NULL where the host fills them: out[i], F32, = deviation × the i-th of
-     * the normal numbers that parameters_fill() draws from `key`. */
-    bool (*normal)(struct stream *, struct tensor *out, uint64_t key, float deviation,
-            struct kernel_error *);
+    /* Optional, NULL where the host fills them: out[i], F32, = deviation × number
+     * first + i, `first` even, of those that parameters_fill() draws from `key`. */
+    bool (*normal)(struct stream *, struct tensor *out, uint64_t key, int64_t first,
+            float deviation, struct kernel_error *);
 
     /* -- elementwise ------------------------------------------------------------- */
     /* out = in, converting type; same count. out may be in where the types agree. */

@@ -14,7 +14,7 @@
 #include "tests/helpers/cell.h"
 #include "worker/comm.h"
 
-enum { STEPS = 20, WORLD_MAX = 4, DEADLINE_MS = 20000 };
+enum { STEPS = 20, WORLD_MAX = 8, DEADLINE_MS = 20000 };
 
 struct group {
     const char *words;
@@ -23,6 +23,7 @@ struct group {
     size_t base_bytes;
     double losses[WORLD_MAX][STEPS]; /* each rank's own mean */
     double *gradients;               /* rank 0's after the first step, all parameters */
+    double *weights[WORLD_MAX];      /* each rank's after the last step, likewise */
     int64_t elements;
 };
 
@@ -37,17 +38,28 @@ static void fail_hard(const struct text *err) {
     abort();
 }
 
-/* All gradients one after the other, without padding. */
-static void keep_gradients(struct group *g, struct cell *c) {
+/* All parameters' values by `read`, one after the other, without padding. */
+static double *keep_all(
+        struct group *g, struct cell *c, double *(*read)(struct cell *c, int index)) {
     const struct parameters *all = engine_parameters(c->engine);
-    g->gradients = text_allocate((size_t)all->trained * sizeof *g->gradients);
-    g->elements = 0;
+    double *kept = text_allocate((size_t)all->trained * sizeof *kept);
+    int64_t elements = 0;
     for (int i = 0; i < all->count; i++) {
-        double *values = cell_gradient(c, i);
-        memcpy(g->gradients + g->elements, values,
-                (size_t)all->items[i].count * sizeof *values);
-        g->elements += all->items[i].count;
+        double *values = read(c, i);
+        memcpy(kept + elements, values, (size_t)all->items[i].count * sizeof *values);
+        elements += all->items[i].count;
         free(values);
+    }
+    if (c->options.rank == 0) {
+        g->elements = elements;
+    }
+    return kept;
+}
+
+static void gather(struct cell *c) {
+    struct text err = {0};
+    if (!engine_gather(c->engine, &err)) {
+        fail_hard(&err);
     }
 }
 
@@ -77,10 +89,15 @@ static void *run_rank(void *argument) {
     cell_start(&c);
     for (int i = 0; i < g->steps; i++) {
         g->losses[seat->rank][i] = cell_step(&c, i, 3e-3).loss;
+        if (i == 0) {
+            gather(&c);
+        }
         if (i == 0 && seat->rank == 0) {
-            keep_gradients(g, &c);
+            g->gradients = keep_all(g, &c, cell_gradient);
         }
     }
+    gather(&c);
+    g->weights[seat->rank] = keep_all(g, &c, cell_parameter);
     cell_destroy(&c);
     comm_destroy(comm);
     return NULL;
@@ -109,9 +126,16 @@ static void group_run(struct group *g, int world, int steps, const char *words) 
     for (int r = 0; r < world; r++) {
         pthread_join(seats[r].thread, NULL);
     }
+    for (int r = 1; r < world; r++) {
+        assert_memory_equal(g->weights[r], g->weights[0],
+                (size_t)g->elements * sizeof *g->weights[0]);
+    }
 }
 
 static void group_finish(struct group *g) {
+    for (int r = 0; r < g->world; r++) {
+        free(g->weights[r]);
+    }
     free(g->base);
     free(g->gradients);
 }
@@ -148,6 +172,11 @@ static void two_ranks_equal_one_on_the_joined_batch(void **state) {
     must_equal_one_rank(2, "arch=gpt ranks=2 ddp=naive batch=2", "arch=gpt batch=4");
     must_equal_one_rank(2, "arch=llama ranks=2 ddp=bucketed bucket_mb=0.01 batch=2",
             "arch=llama batch=4");
+    must_equal_one_rank(2, "arch=gpt ranks=2 ddp=bucketed bucket_mb=0.01 batch=2",
+            "arch=gpt batch=4");
+    must_equal_one_rank(2, "arch=gpt ranks=2 ddp=sharded batch=2", "arch=gpt batch=4");
+    must_equal_one_rank(2, "arch=llama ranks=2 ddp=sharded bucket_mb=0.01 batch=2",
+            "arch=llama batch=4");
 }
 
 static void four_ranks_equal_one_on_the_joined_batch(void **state) {
@@ -155,6 +184,17 @@ static void four_ranks_equal_one_on_the_joined_batch(void **state) {
     must_equal_one_rank(4, "arch=gpt ranks=4 ddp=bucketed bucket_mb=0.02 batch=1",
             "arch=gpt batch=4");
     must_equal_one_rank(4, "arch=llama ranks=4 ddp=flat batch=1", "arch=llama batch=4");
+    must_equal_one_rank(4, "arch=gpt ranks=4 ddp=sharded batch=1", "arch=gpt batch=4");
+}
+
+static void eight_ranks_equal_one_on_the_joined_batch(void **state) {
+    (void)state;
+    static const char *const wrappers[] = {"naive", "flat", "bucketed", "sharded"};
+    for (int w = 0; w < 4; w++) {
+        char words[96];
+        snprintf(words, sizeof words, "arch=gpt ranks=8 ddp=%s batch=1", wrappers[w]);
+        must_equal_one_rank(8, words, "arch=gpt batch=8");
+    }
 }
 
 static void ranks_with_accumulation_equal_one_on_the_joined_batch(void **state) {
@@ -162,42 +202,77 @@ static void ranks_with_accumulation_equal_one_on_the_joined_batch(void **state) 
     must_equal_one_rank(2,
             "arch=gpt ranks=2 ddp=bucketed bucket_mb=0.01 batch=1 accumulate=2",
             "arch=gpt batch=4");
+    must_equal_one_rank(2, "arch=llama ranks=2 ddp=sharded batch=1 accumulate=2",
+            "arch=llama batch=4");
+    must_equal_one_rank(
+            2, "arch=gpt ranks=2 ddp=naive batch=1 accumulate=3", "arch=gpt batch=6");
+}
+
+static void must_be_equal(const struct group *a, const struct group *b) {
+    assert_memory_equal(a->losses, b->losses, sizeof a->losses);
+    size_t bytes = (size_t)a->elements * sizeof *a->gradients;
+    assert_memory_equal(a->gradients, b->gradients, bytes);
 }
 
 static void wrappers_and_bucket_sizes_change_no_bit(void **state) {
     (void)state;
-    // An odd d_ff and vocabulary leave parameters whose counts no slice divides.
-    static const char *const bases[] = {"arch=gpt vocab=67 d_ff=51 ranks=3 threads=1",
+    // An odd d_ff and vocabulary leave parameters whose counts no slice divides. With
+    // more tokens than rows bucketed gathers none, so it is as the others.
+    static const char *const bases[] = {
+            "arch=gpt batch=4 vocab=67 d_ff=51 ranks=3 threads=1",
             "arch=llama vocab=67 d_ff=51 ranks=2 precision=bf16 threads=1",
-            "arch=gpt ranks=2 precision=fp16 accumulate=2 checkpoint=block threads=1"};
-    static const int worlds[] = {3, 2, 2};
+            "arch=gpt batch=8 ranks=2 precision=fp16 accumulate=2 checkpoint=block "
+            "threads=1",
+            "arch=llama d_model=256 heads=4 ranks=2 grad_clip=0.1 threads=1"};
+    static const int worlds[] = {3, 2, 2, 2};
     static const char *const wrappers[] = {"ddp=bucketed bucket_mb=0.001",
-            "ddp=bucketed bucket_mb=0.013", "ddp=bucketed bucket_mb=25", "ddp=flat"};
-    for (int b = 0; b < 3; b++) {
+            "ddp=bucketed bucket_mb=0.013", "ddp=bucketed bucket_mb=25", "ddp=flat",
+            "ddp=sharded bucket_mb=1", "ddp=sharded bucket_mb=25"};
+    for (int b = 0; b < 4; b++) {
         struct group naive;
         char words[256];
+        int steps = b == 3 ? 3 : STEPS;
         snprintf(words, sizeof words, "%s ddp=naive", bases[b]);
-        group_run(&naive, worlds[b], STEPS, words);
-        for (int w = 0; w < 4; w++) {
+        group_run(&naive, worlds[b], steps, words);
+        for (int w = 0; w < 6; w++) {
             struct group other;
             snprintf(words, sizeof words, "%s %s", bases[b], wrappers[w]);
-            group_run(&other, worlds[b], STEPS, words);
-            assert_memory_equal(naive.losses, other.losses, sizeof naive.losses);
-            assert_memory_equal(naive.gradients, other.gradients,
-                    (size_t)naive.elements * sizeof *naive.gradients);
+            group_run(&other, worlds[b], steps, words);
+            must_be_equal(&naive, &other);
             group_finish(&other);
         }
-        assert_true(isfinite(naive.losses[0][STEPS - 1]));
+        assert_true(isfinite(naive.losses[0][steps - 1]));
         group_finish(&naive);
     }
+}
+
+static void bucket_sizes_change_no_bit_where_tokens_are_gathered(void **state) {
+    (void)state;
+    static const char base[] = "arch=gpt ranks=2 precision=bf16 accumulate=2 threads=1 "
+                               "ddp=bucketed bucket_mb=";
+    struct group first;
+    char words[256];
+    snprintf(words, sizeof words, "%s0.001", base);
+    group_run(&first, 2, STEPS, words);
+    static const char *const sizes[] = {"0.013", "25"};
+    for (int i = 0; i < 2; i++) {
+        struct group other;
+        snprintf(words, sizeof words, "%s%s", base, sizes[i]);
+        group_run(&other, 2, STEPS, words);
+        must_be_equal(&first, &other);
+        group_finish(&other);
+    }
+    group_finish(&first);
 }
 
 int main(void) {
     const struct CMUnitTest tests[] = {
             cmocka_unit_test(two_ranks_equal_one_on_the_joined_batch),
             cmocka_unit_test(four_ranks_equal_one_on_the_joined_batch),
+            cmocka_unit_test(eight_ranks_equal_one_on_the_joined_batch),
             cmocka_unit_test(ranks_with_accumulation_equal_one_on_the_joined_batch),
             cmocka_unit_test(wrappers_and_bucket_sizes_change_no_bit),
+            cmocka_unit_test(bucket_sizes_change_no_bit_where_tokens_are_gathered),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -214,10 +214,12 @@ static void a_write_past_the_plan_is_measured(void **state) {
     struct text err = {0};
     struct memory memory;
     int64_t planned[OWNER_COUNT] = {1000, 1000, 1000, 1000, 1000, 1000};
+    const bool unshared[OWNER_COUNT] = {0};
     int64_t measured[OWNER_COUNT];
     cell_init(&c, kernels_cpu(), "");
     struct device_access access = {kernels_cpu(), c.stream, 0};
-    assert_true(memory_init(&memory, &access, planned, NULL, true, &why, &err));
+    assert_true(
+            memory_init(&memory, &access, planned, unshared, NULL, true, &why, &err));
     memset(memory.arenas[OWNER_PARAMS], 0, 1000);
     memset(memory.arenas[OWNER_GRADS], 0, 999);
     memset(memory.arenas[OWNER_SCRATCH], 0, 1003);

@@ -63,8 +63,8 @@ static void lifetimes_span_first_to_last_use(void **state) {
     assert_int_equal(p.tensors[a].last, 2);
     assert_int_equal(p.tensors[b].first, 1);
     assert_int_equal(p.tensors[unused].first, -1);
-    assert_int_equal(program_last_write(&p, b), 2);
-    assert_int_equal(program_last_write(&p, view), -1);
+    assert_int_equal(program_last_write(&p, b, p.op_count), 2);
+    assert_int_equal(program_last_write(&p, view, p.op_count), -1);
     assert_int_equal(program_view(&p, ABSENT, 0, p.tensors[a].tensor), ABSENT);
     assert_int_equal(program_scratch(&p, 0), ABSENT);
     program_finish(&p);
@@ -77,6 +77,7 @@ struct built {
     struct cell cell;
     struct shape shape;
     struct parameters parameters;
+    struct ddp ddp;
     struct program program;
 };
 
@@ -87,15 +88,18 @@ static void build(struct built *b, const char *words, int world) {
     b->cell.options.world = world;
     assert_true(shape_init(&b->shape, &b->cell.options, &unsupported, &err));
     parameters_init(&b->parameters, &b->cell.params, b->cell.options.vocab, 1);
+    ddp_init(&b->ddp, &b->shape, &b->parameters, &b->cell.params, 0);
     program_init(&b->program);
     model_declare_training(&b->shape, &b->parameters, &b->program);
-    ddp_declare(&b->program, &b->parameters, &b->cell.params, world);
-    optimizer_declare(&b->program, &b->parameters);
+    ddp_declare(&b->ddp, &b->shape, &b->parameters, &b->program);
+    ddp_declare_gather(&b->ddp, &b->parameters, &b->program);
+    optimizer_declare(&b->program, &b->parameters, &b->ddp);
     assert_true(program_check(&b->program, &err));
 }
 
 static void finish(struct built *b) {
     program_finish(&b->program);
+    ddp_finish(&b->ddp);
     parameters_finish(&b->parameters);
     cell_destroy(&b->cell);
 }
@@ -117,7 +121,8 @@ static void every_gradient_is_written(void **state) {
         struct built b;
         build(&b, cases[i], 1);
         for (int k = 0; k < b.parameters.count; k++) {
-            assert_true(program_last_write(&b.program, b.program.grad[k]) >= 0);
+            assert_true(program_last_write(&b.program, b.program.grad[k],
+                                b.program.op_count) >= 0);
         }
         assert_int_equal(count_ops(&b.program, OP_ALL_REDUCE), 0);
         finish(&b);
@@ -140,6 +145,23 @@ static void checkpointing_runs_each_block_twice(void **state) {
     finish(&again);
 }
 
+/*
+ * Whether op `at` stands behind all that writes parameter `k`'s gradient, but for what
+ * an embedding adds once the ranks' reductions have been awaited.
+ */
+static bool stands_behind(const struct program *p, int k, int at) {
+    int written = program_last_write(p, p->grad[k], p->op_count);
+    if (written > at && p->ops[written].kind == OP_EMBEDDING_BACKWARD) {
+        assert_int_equal(p->ops[written].phase, PHASE_REDUCE);
+        assert_int_equal(p->ops[written - 1].kind, OP_COMM_WAIT);
+        assert_int_equal(p->ops[written - 1].pending, 0);
+        int local = program_last_write(p, p->grad[k], written);
+        bool earlier = p->ops[local].when == WHEN_BEFORE_LAST_MICRO;
+        written = program_last_write(p, p->grad[k], earlier ? local : written);
+    }
+    return written < at;
+}
+
 /* Each element is reduced exactly once, no sooner than its last writer has run. */
 static void check_reductions(const char *words, int reductions) {
     struct built b;
@@ -149,8 +171,10 @@ static void check_reductions(const char *words, int reductions) {
     int wait = -1, found = 0;
     for (int i = 0; i < p->op_count; i++) {
         const struct op *op = &p->ops[i];
-        wait = op->kind == OP_COMM_WAIT ? i : wait;
-        if (op->kind != OP_ALL_REDUCE) {
+        bool reduces = (op->kind == OP_ALL_REDUCE || op->kind == OP_REDUCE_SCATTER) &&
+                       op->operands.id[0] == p->grads;
+        wait = op->kind == OP_COMM_WAIT && op->phase > PHASE_FORWARD ? i : wait;
+        if (!reduces) {
             continue;
         }
         found++;
@@ -160,8 +184,8 @@ static void check_reductions(const char *words, int reductions) {
         }
         for (int k = 0; k < b.parameters.count; k++) {
             const struct parameter *it = &b.parameters.items[k];
-            bool inside = it->offset >= op->from && it->offset < op->to;
-            assert_true(!inside || program_last_write(p, p->grad[k]) < i);
+            bool inside = it->offset < op->to && it->offset + it->count > op->from;
+            assert_true(!inside || stands_behind(p, k, i));
         }
     }
     for (int k = 0; k < b.parameters.count; k++) {
@@ -180,11 +204,89 @@ static void wrappers_reduce_every_element_once_after_it_is_ready(void **state) {
     (void)state;
     check_reductions("arch=gpt ranks=2 ddp=naive", 2 + 2 * 12 + 2);
     check_reductions("arch=gpt ranks=2 ddp=flat", 1);
-    check_reductions("arch=gpt ranks=2 ddp=bucketed bucket_mb=1000", 1);
+    // The tables, whose tokens are gathered, and the rest.
+    check_reductions("arch=gpt ranks=2 ddp=bucketed bucket_mb=1000", 2);
+    // More tokens than rows: not worth gathering.
+    check_reductions("arch=gpt batch=8 ranks=2 ddp=bucketed bucket_mb=1000", 1);
+    check_reductions("arch=llama ranks=2 ddp=bucketed bucket_mb=1000", 1);
     check_reductions("arch=gpt ranks=2 ddp=bucketed bucket_mb=0.01", 0);
     check_reductions("arch=llama ranks=2 ddp=bucketed bucket_mb=0.001", 0);
     check_reductions(
             "arch=llama ranks=2 ddp=bucketed bucket_mb=0.02 checkpoint=block", 0);
+    check_reductions("arch=gpt ranks=2 ddp=sharded bucket_mb=1000", 1);
+    check_reductions("arch=llama d_model=256 ranks=2 ddp=sharded bucket_mb=1", 0);
+}
+
+/* Of `words`, under sharded: every weight is awaited before forward reads it. */
+static void check_gathers(const char *words) {
+    struct built b;
+    build(&b, words, 2);
+    const struct program *p = &b.program;
+    int64_t queued[256];
+    int count = 0, done = 0;
+    for (int i = 0; i < p->op_count; i++) {
+        const struct op *op = &p->ops[i];
+        if (op->kind == OP_ALL_GATHER) {
+            assert_true(count < 256);
+            assert_int_equal(op->from, count ? queued[count - 1] : 0);
+            queued[count++] = op->to;
+        } else if (op->kind == OP_COMM_WAIT && op->phase == PHASE_FORWARD) {
+            done = count - op->pending;
+        }
+        for (int k = 0; k < b.parameters.count && op->phase < PHASE_OPTIMIZER; k++) {
+            const struct parameter *it = &b.parameters.items[k];
+            for (int o = 0; o < OPERANDS_MAX; o++) {
+                bool reads = op->operands.id[o] == p->weight[k];
+                assert_true(
+                        !reads || (done && queued[done - 1] >= it->offset + it->count));
+            }
+        }
+    }
+    assert_int_equal(queued[count - 1], b.parameters.elements);
+    finish(&b);
+}
+
+static void sharded_weights_are_gathered_before_they_are_used(void **state) {
+    (void)state;
+    check_gathers("arch=gpt d_model=256 ranks=2 ddp=sharded bucket_mb=0.5");
+    check_gathers("arch=llama d_model=256 ranks=2 ddp=sharded bucket_mb=1");
+    check_gathers("arch=gpt ranks=2 ddp=sharded checkpoint=block");
+}
+
+/* The elements that rank `rank` of `world` updates, added to `times` [elements]. */
+static int64_t count_updates(const char *words, int rank, int world, char *times) {
+    struct built b;
+    struct ddp d;
+    build(&b, words, world);
+    ddp_init(&d, &b.shape, &b.parameters, &b.cell.params, rank);
+    int64_t state = 0, elements = b.parameters.elements;
+    for (int i = 0; times && i < d.shards.count; i++) {
+        const struct shard *s = &d.shards.items[i];
+        assert_int_equal(s->state, state);
+        state += s->count;
+        for (int64_t e = s->from; e < s->from + s->count; e++) {
+            times[e]++;
+        }
+    }
+    assert_true(!times || (state == d.shards.elements && state == elements / world));
+    ddp_finish(&d);
+    finish(&b);
+    return elements;
+}
+
+static void shards_of_all_ranks_cover_the_arena_once(void **state) {
+    (void)state;
+    static const char words[] =
+            "arch=llama d_model=256 ranks=3 ddp=sharded bucket_mb=1";
+    int64_t elements = count_updates(words, 0, 3, NULL);
+    char *times = text_allocate_zeroed((size_t)elements, 1);
+    for (int r = 0; r < 3; r++) {
+        assert_int_equal(count_updates(words, r, 3, times), elements);
+    }
+    for (int64_t e = 0; e < elements; e++) {
+        assert_int_equal(times[e], 1);
+    }
+    free(times);
 }
 
 static void buckets_are_queued_while_backward_still_runs(void **state) {
@@ -229,6 +331,8 @@ int main(void) {
             cmocka_unit_test(every_gradient_is_written),
             cmocka_unit_test(checkpointing_runs_each_block_twice),
             cmocka_unit_test(wrappers_reduce_every_element_once_after_it_is_ready),
+            cmocka_unit_test(sharded_weights_are_gathered_before_they_are_used),
+            cmocka_unit_test(shards_of_all_ranks_cover_the_arena_once),
             cmocka_unit_test(buckets_are_queued_while_backward_still_runs),
             cmocka_unit_test(adamw_covers_the_arena_once),
     };

@@ -1,9 +1,58 @@
 #include "worker/ddp.h"
 
-#include <stdlib.h>
+#include <assert.h>
 
-static struct op all_reduce(const struct program *p, int64_t from, int64_t to) {
-    return (struct op){.kind = OP_ALL_REDUCE,
+#define MB (1024 * 1024)
+
+/* -- who does what -------------------------------------------------------------------
+ */
+
+/* The first parameter that is no table which the head shares: GPT's two stand first. */
+static int behind_tables(const struct ddp *d) {
+    return d->gathers_tokens ? 2 : 0;
+}
+
+/* An all-reduce moves a table twice but for its own share, a gather a row a token. */
+static bool gathering_moves_less(const struct shape *s) {
+    return s->rows * s->world < 2 * s->vocab;
+}
+
+void ddp_init(struct ddp *d, const struct shape *shape, struct parameters *parameters,
+        const struct params *params, int rank) {
+    int world = (int)shape->world;
+    *d = (struct ddp){.world = world,
+            .wrapper = world > 1 ? params_integer(params, PARAM_DDP) : DDP_NONE};
+    int64_t least = (int64_t)(params_real(params, PARAM_BUCKET_MB) * MB /
+                              (double)dtype_size(shape->grad));
+    d->gathers_tokens =
+            d->wrapper == DDP_BUCKETED && shape->gpt && gathering_moves_less(shape);
+    if (d->wrapper == DDP_BUCKETED) {
+        int first = behind_tables(d);
+        buckets_init(
+                &d->buckets, parameters, parameters->items[first].offset, least, 1);
+    } else if (d->wrapper == DDP_SHARDED) {
+        // Whole chunks of the norm's for every rank: its bits do not depend on shards.
+        int64_t unit = (int64_t)NORM_CHUNK * world;
+        parameters_pad(parameters, unit);
+        buckets_init(&d->buckets, parameters, 0, least, unit);
+        shards_init(&d->shards, &d->buckets, rank, world);
+        parameters->owned = d->shards.elements;
+        return;
+    }
+    shards_init_whole(&d->shards, parameters->elements);
+}
+
+void ddp_finish(struct ddp *d) {
+    buckets_finish(&d->buckets);
+    shards_finish(&d->shards);
+}
+
+/* -- reductions ----------------------------------------------------------------------
+ */
+
+static struct op reduction(
+        const struct program *p, enum op_kind kind, int64_t from, int64_t to) {
+    return (struct op){.kind = kind,
             .phase = p->phase,
             .operands = {{p->grads}},
             .from = from,
@@ -11,8 +60,23 @@ static struct op all_reduce(const struct program *p, int64_t from, int64_t to) {
 }
 
 static void reduce_at_end(struct program *p, int64_t from, int64_t to) {
-    struct op op = all_reduce(p, from, to);
+    struct op op = reduction(p, OP_ALL_REDUCE, from, to);
     *program_add(p, OP_ALL_REDUCE, op.operands) = op;
+}
+
+static void reduce_each(const struct parameters *parameters, struct program *p) {
+    for (int i = 0; i < parameters->count; i++) {
+        int64_t from = parameters->items[i].offset;
+        reduce_at_end(p, from, from + parameters->items[i].count);
+    }
+}
+
+static int find_embedding_backward(const struct program *p) {
+    int i = p->op_count - 1;
+    while (i >= 0 && p->ops[i].kind != OP_EMBEDDING_BACKWARD) {
+        i--;
+    }
+    return i;
 }
 
 /* Where parameter `i`'s slice of the arena ends, its padding included. */
@@ -21,56 +85,153 @@ static int64_t slice_end(const struct parameters *parameters, int i) {
                                      : parameters->elements;
 }
 
+/* The last op before `before` that writes into [from, to) of the gradients. */
+static int ready_at(const struct parameters *parameters, const struct program *p,
+        struct bucket range, int before) {
+    int ready = -1;
+    for (int i = 0; i < parameters->count; i++) {
+        if (parameters->items[i].offset < range.to &&
+                slice_end(parameters, i) > range.from) {
+            int written = program_last_write(p, p->grad[i], before);
+            ready = written > ready ? written : ready;
+        }
+    }
+    return ready;
+}
+
 /*
- * From the last parameter to the first, as backward fills them; a bucket is ready when
- * its slowest member is. Inserting moves later ops, so each bucket looks its members'
- * last writers up anew; they run in arena order on every rank alike.
+ * Queue each bucket behind the op that fills it, and behind those queued before: they
+ * run in one order on every rank. What the embedding adds comes later where it is
+ * gathered.
  */
 static void declare_buckets(
-        struct program *p, const struct parameters *parameters, int64_t bucket_bytes) {
-    int64_t element = (int64_t)dtype_size(p->tensors[p->grads].tensor.type);
-    int last = parameters->count - 1, queued_at = -1;
-    while (last >= 0) {
-        int64_t to = slice_end(parameters, last);
-        int ready = queued_at;
-        int i = last;
-        for (; i >= 0; i--) {
-            int written = program_last_write(p, p->grad[i]);
-            ready = written > ready ? written : ready;
-            if ((to - parameters->items[i].offset) * element >= bucket_bytes) {
-                break;
-            }
-        }
-        int first = i < 0 ? 0 : i;
-        struct op op = all_reduce(p, parameters->items[first].offset, to);
+        const struct ddp *d, const struct parameters *parameters, struct program *p) {
+    enum op_kind kind = d->wrapper == DDP_SHARDED ? OP_REDUCE_SCATTER : OP_ALL_REDUCE;
+    int tables = behind_tables(d), queued_at = -1;
+    for (int i = tables ? -1 : 0; i < d->buckets.count; i++) {
+        struct bucket range = i < 0 ? (struct bucket){0, slice_end(parameters, 1)}
+                                    : d->buckets.items[i];
+        int before = tables ? find_embedding_backward(p) : p->op_count;
+        int ready = ready_at(parameters, p, range, before);
+        ready = ready > queued_at ? ready : queued_at;
+        struct op op = reduction(p, kind, range.from, range.to);
         op.phase = PHASE_BACKWARD;
         op.when = WHEN_LAST_MICRO;
         program_insert(p, ready, &op);
         queued_at = ready + 1;
-        last = first - 1;
     }
 }
 
-void ddp_declare(struct program *p, const struct parameters *parameters,
-        const struct params *params, int world) {
-    if (world == 1) {
-        return;
+static void declare_wait(struct program *p, int of, int also) {
+    program_add(p, OP_COMM_WAIT, (struct operands){{of, also}});
+}
+
+/*
+ * The last micro-step's embedding backward runs over the tokens of all ranks, once the
+ * table has been reduced; those before it have added to the table as they came.
+ */
+static void declare_token_gather(const struct shape *s, struct program *p) {
+    struct op *local = &p->ops[find_embedding_backward(p)];
+    struct operands own = local->operands;
+    local->when = WHEN_BEFORE_LAST_MICRO;
+    enum { DTABLE, DPOSITIONS, SCRATCH, DOUT, TOKENS };
+    int64_t batch = s->batch * s->world;
+    int dout = program_tensor(p, OWNER_ACTIVATIONS, "dresidual of all ranks",
+            program_shape(s->type, batch, s->seq_len, s->channels, 0));
+    int tokens = program_tensor(p, OWNER_ACTIVATIONS, "tokens of all ranks",
+            program_shape(DTYPE_I32, batch, s->seq_len, 0, 0));
+    const int pairs[2][2] = {
+            {dout, own.id[DOUT]},
+            {tokens, own.id[TOKENS]},
+    };
+    for (int i = 0; i < 2; i++) {
+        struct op *op = program_add(
+                p, OP_ALL_GATHER, (struct operands){{pairs[i][0], pairs[i][1]}});
+        op->to = tensor_count(&p->tensors[pairs[i][0]].tensor);
     }
+    // What is gathered is read until it has been.
+    declare_wait(p, dout, own.id[DOUT]);
+    int scratch = program_scratch(p,
+            s->kernels->embedding_scratch(s->rows * s->world, s->vocab, s->channels));
+    program_add(p, OP_EMBEDDING_BACKWARD,
+            (struct operands){
+                    {own.id[DTABLE], own.id[DPOSITIONS], scratch, dout, tokens}})
+            ->accumulate = ACCUMULATE;
+}
+
+void ddp_declare(const struct ddp *d, const struct shape *shape,
+        const struct parameters *parameters, struct program *p) {
     p->phase = PHASE_REDUCE;
-    switch (params_integer(params, PARAM_DDP)) {
+    switch (d->wrapper) {
+    case DDP_NONE:
+        return;
     case DDP_NAIVE:
-        for (int i = 0; i < parameters->count; i++) {
-            int64_t from = parameters->items[i].offset;
-            reduce_at_end(p, from, from + parameters->items[i].count);
-        }
+        reduce_each(parameters, p);
         break;
     case DDP_FLAT:
         reduce_at_end(p, 0, parameters->elements);
         break;
-    case DDP_BUCKETED:
-        declare_buckets(p, parameters,
-                (int64_t)(params_real(params, PARAM_BUCKET_MB) * 1024 * 1024));
+    default:
+        declare_buckets(d, parameters, p);
         break;
     }
-    program_add(p, OP_COMM_WAIT, (struct operands){{p->grads}});
+    if (d->gathers_tokens) {
+        declare_token_gather(shape, p);
+    } else {
+        declare_wait(p, p->grads, ABSENT);
+    }
+}
+
+/* -- the gather of weights -----------------------------------------------------------
+ */
+
+/* The first buckets in forward's order that `op` needs: 0 where it reads no weight. */
+static int needs(const struct ddp *d, const struct parameters *parameters,
+        const struct program *p, const struct op *op) {
+    const char *access = op_access(op->kind);
+    int64_t end = 0;
+    for (int k = 0; access[k]; k++) {
+        for (int i = 0; i < parameters->count; i++) {
+            if (op->operands.id[k] == p->weight[i]) {
+                int64_t last = slice_end(parameters, i);
+                end = last > end ? last : end;
+            }
+        }
+    }
+    int count = 0;
+    for (int i = d->buckets.count - 1; i >= 0 && d->buckets.items[i].from < end; i--) {
+        count++;
+    }
+    return count;
+}
+
+void ddp_declare_gather(
+        const struct ddp *d, const struct parameters *parameters, struct program *p) {
+    if (d->wrapper != DDP_SHARDED) {
+        return;
+    }
+    struct op op = {.kind = OP_ALL_GATHER,
+            .phase = PHASE_FORWARD,
+            .when = WHEN_FIRST_MICRO,
+            .operands = {{p->weights}}};
+    int count = d->buckets.count, awaited = 0;
+    for (int i = 0; i < count; i++) { // each goes to the front: the last is the first
+        op.from = d->buckets.items[i].from;
+        op.to = d->buckets.items[i].to;
+        program_insert(p, -1, &op);
+    }
+    op = (struct op){.kind = OP_COMM_WAIT,
+            .phase = PHASE_FORWARD,
+            .when = WHEN_FIRST_MICRO,
+            .operands = {{p->weights}}};
+    for (int i = count; awaited < count && i < p->op_count; i++) {
+        int needed = needs(d, parameters, p, &p->ops[i]);
+        if (needed > awaited) {
+            awaited = needed;
+            op.pending = count - awaited;
+            program_insert(p, i - 1, &op);
+            i++;
+        }
+    }
+    assert(awaited == count);
 }

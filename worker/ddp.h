@@ -1,25 +1,54 @@
 /*
  * Data-parallel wrappers, as ops added to a program whose backward is declared: how the
- * ranks' gradients are added up.
+ * ranks' gradients are added up, and who updates what.
  *
  * naive     one all-reduce per parameter, after backward
  * flat      one for the whole gradient, after backward
  * bucketed  slices of at least `bucket_mb` of the gradient arena, in backward order,
- * each queued as soon as the last op that writes into it has run
+ *           each queued as soon as the last op that writes into it has run
+ * sharded   the same slices, of which each rank receives, sums and updates its equal
+ *           share, so that it holds optimizer state for that alone (ZeRO-1, Rajbhandari
+ *           et al. 2020); weights are gathered under the next forward, each slice
+ *           awaited where it is first used
  *
- * Under accumulation only the last micro-step reduces. Every element is summed over the
- * ranks in rank order whatever slice it travels in, so through shared memory the three
- * give the same bits.
+ * Under accumulation only the last micro-step reduces. The mean over ranks is folded
+ * into the loss's gradient, so all of them sum. Through shared memory every element is
+ * summed in rank order whatever slice it travels in, so naive, flat and sharded give
+ * the same bits, and so do bucketed ones of any size.
+ *
+ * A token table tied to the head gets the head's gradient first in backward and the
+ * embedding's last. Bucketed does not wait with the whole table for the latter: it
+ * reduces the head's part early and at the end gathers what the embedding adds, a row a
+ * token, from all ranks, where that moves less than the table would.
  */
 #ifndef WORKER_DDP_H
 #define WORKER_DDP_H
 
 #include "matrix/axes.h"
+#include "worker/buckets.h"
 #include "worker/parameters.h"
 #include "worker/program.h"
+#include "worker/shape.h"
 
-/* Nothing is added where `world` is 1. Call before optimizer_declare(). */
-void ddp_declare(struct program *p, const struct parameters *parameters,
-        const struct params *params, int world);
+struct ddp {
+    int64_t wrapper; /* DDP_…; DDP_NONE where there is one rank */
+    int world;
+    struct buckets buckets; /* of bucketed and sharded */
+    struct shards shards;   /* what this rank updates; unless sharded, all */
+    bool gathers_tokens;    /* the tied table's gradient comes in two parts */
+};
+
+/* Decide, for rank `rank`; may lengthen the arena. Before the model is declared. */
+void ddp_init(struct ddp *d, const struct shape *shape, struct parameters *parameters,
+        const struct params *params, int rank);
+void ddp_finish(struct ddp *d); /* zeroed is fine */
+
+/* Add the reductions; before optimizer_declare(). */
+void ddp_declare(const struct ddp *d, const struct shape *shape,
+        const struct parameters *parameters, struct program *p);
+
+/* Sharded: add what brings the weights together for forward. To any program. */
+void ddp_declare_gather(
+        const struct ddp *d, const struct parameters *parameters, struct program *p);
 
 #endif

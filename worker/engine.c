@@ -6,8 +6,7 @@
 
 #include "worker/optimizer.h"
 
-/* Elements [from, to) of an arena of the training program. */
-static struct tensor slice(struct engine *e, int arena, int64_t from, int64_t to) {
+struct tensor engine_range(struct engine *e, int arena, int64_t from, int64_t to) {
     struct tensor t = *engine_tensor(&e->training, arena);
     t.data = (char *)t.data + (size_t)from * dtype_size(t.type);
     t.size[0] = to - from;
@@ -16,7 +15,7 @@ static struct tensor slice(struct engine *e, int arena, int64_t from, int64_t to
 
 struct tensor engine_slice(struct engine *e, int arena, int index) {
     const struct parameter *p = &e->parameters.items[index];
-    return slice(e, arena, p->offset, p->offset + p->count);
+    return engine_range(e, arena, p->offset, p->offset + p->count);
 }
 
 bool engine_fill(struct engine *e, struct tensor t, unsigned char byte,
@@ -32,47 +31,90 @@ bool engine_fill(struct engine *e, struct tensor t, unsigned char byte,
 static bool fill_state(struct engine *e, struct kernel_error *why) {
     const struct program *p = &e->training;
     const struct parameters *all = &e->parameters;
-    const int gapped[] = {p->weights, p->master, p->grads};
+    const int gapped[] = {p->weights, p->grads};
     for (int i = 0; i < all->count; i++) {
         int64_t from = all->items[i].offset + all->items[i].count;
         int64_t to = i + 1 < all->count ? all->items[i + 1].offset : all->elements;
-        for (int k = 0; k < 3; k++) {
-            if (!engine_fill(e, slice(e, gapped[k], from, to), 0, why)) {
+        for (int k = 0; k < 2; k++) {
+            if (!engine_fill(e, engine_range(e, gapped[k], from, to), 0, why)) {
                 return false;
             }
         }
     }
-    return engine_fill(e, slice(e, p->first_moment, 0, all->elements), 0, why) &&
-           engine_fill(e, slice(e, p->second_moment, 0, all->elements), 0, why);
+    bool apart = p->master != p->weights;
+    return (!apart ||
+                   engine_fill(e, engine_range(e, p->master, 0, all->owned), 0, why)) &&
+           engine_fill(e, engine_range(e, p->first_moment, 0, all->owned), 0, why) &&
+           engine_fill(e, engine_range(e, p->second_moment, 0, all->owned), 0, why);
+}
+
+/* Elements of a parameter that this rank updates, `first` and `count` in it. */
+struct piece {
+    int64_t first, count;
+    struct tensor weights, master;
+};
+
+/* What of parameter `index` lies in shard `k`; false where nothing does. */
+static bool find_piece(struct engine *e, int index, int k, struct piece *out) {
+    const struct parameter *p = &e->parameters.items[index];
+    const struct shard *s = &e->ddp.shards.items[k];
+    int64_t from = p->offset > s->from ? p->offset : s->from;
+    int64_t end = p->offset + p->count, shard_end = s->from + s->count;
+    int64_t to = end < shard_end ? end : shard_end;
+    if (from >= to) {
+        return false;
+    }
+    const struct program *t = &e->training;
+    int64_t state = s->state + from - s->from;
+    *out = (struct piece){.first = from - p->offset,
+            .count = to - from,
+            .weights = engine_range(e, t->weights, from, to)};
+    out->master = t->master == t->weights
+                          ? out->weights
+                          : engine_range(e, t->master, state, state + to - from);
+    return true;
+}
+
+static bool round_piece(struct engine *e, struct piece *piece, struct text *err) {
+    struct kernel_error why = {0};
+    return piece->weights.data == piece->master.data ||
+           e->options.kernels->cast(
+                   e->options.stream, &piece->weights, &piece->master, &why) ||
+           text_fail(err, "cannot round a weight: %s", why.sentence);
 }
 
 bool engine_write_parameter(
         struct engine *e, int index, const double *values, struct text *err) {
-    struct kernel_error why = {0};
     struct device_access access = engine_access(e);
-    struct tensor master = engine_slice(e, e->training.master, index);
-    struct tensor weight = engine_slice(e, e->training.weights, index);
-    if (!values_write(&access, &master, values, err)) {
-        return false;
+    struct piece piece;
+    bool good = true;
+    for (int k = 0; good && k < e->ddp.shards.count; k++) {
+        if (find_piece(e, index, k, &piece)) {
+            good = values_write(&access, &piece.master, values + piece.first, err) &&
+                   round_piece(e, &piece, err);
+        }
     }
-    return weight.data == master.data ||
-           e->options.kernels->cast(e->options.stream, &weight, &master, &why) ||
-           text_fail(err, "cannot round a weight: %s", why.sentence);
+    return good;
 }
 
 /* Drawn on the device, where it can. */
 static bool draw_parameter(
         struct engine *e, int index, uint64_t seed, struct text *err) {
-    const struct kernels *k = e->options.kernels;
+    const struct kernels *kernels = e->options.kernels;
     const struct parameter *p = &e->parameters.items[index];
-    struct tensor master = engine_slice(e, e->training.master, index);
-    struct tensor weight = engine_slice(e, e->training.weights, index);
     struct kernel_error why = {0};
-    bool good = k->normal(e->options.stream, &master, parameters_key(p, seed),
-                        p->init_std, &why) &&
-                (weight.data == master.data ||
-                        k->cast(e->options.stream, &weight, &master, &why));
-    return good || text_fail(err, "cannot draw '%s': %s", p->name, why.sentence);
+    struct piece piece;
+    bool good = true;
+    for (int k = 0; good && k < e->ddp.shards.count; k++) {
+        if (find_piece(e, index, k, &piece)) {
+            good = (kernels->normal(e->options.stream, &piece.master,
+                            parameters_key(p, seed), piece.first, p->init_std, &why) ||
+                           text_fail(err, "cannot draw '%s': %s", p->name,
+                                   why.sentence)) &&
+                   round_piece(e, &piece, err);
+        }
+    }
+    return good;
 }
 
 static bool fill_parameters(struct engine *e, struct text *err) {
@@ -145,8 +187,8 @@ bool engine_create(const struct engine_options *options, struct engine **out,
         goto fail;
     }
     struct device_access access = engine_access(e);
-    if (!memory_init(&e->memory, &access, e->planned, options->comm, options->poison,
-                why, err)) {
+    if (!memory_init(&e->memory, &access, e->planned, e->shared, options->comm,
+                options->poison, why, err)) {
         goto fail;
     }
     size_t control = CONTROL_COUNT * dtype_size(e->shape.exact);
@@ -198,8 +240,26 @@ const struct parameters *engine_parameters(const struct engine *e) {
 bool engine_read_parameter(
         struct engine *e, int index, double *values, struct text *err) {
     struct device_access access = engine_access(e);
-    struct tensor t = engine_slice(e, e->training.master, index);
+    bool spread = e->ddp.wrapper == DDP_SHARDED;
+    int arena = spread ? e->training.weights : e->training.master;
+    struct tensor t = engine_slice(e, arena, index);
     return values_read(&access, &t, values, err);
+}
+
+bool engine_gather(struct engine *e, struct text *err) {
+    const struct buckets *all = &e->ddp.buckets;
+    const int arenas[] = {e->training.weights, e->training.grads};
+    struct comm *comm = e->options.comm;
+    bool good = true;
+    if (e->ddp.wrapper != DDP_SHARDED) {
+        return true;
+    }
+    for (int i = 0; good && i < 2 * all->count; i++) {
+        const struct bucket *b = &all->items[i / 2];
+        good = comm_all_gather(comm, e->options.stream, NULL,
+                engine_tensor(&e->training, arenas[i % 2]), b->from, b->to, err);
+    }
+    return good && comm_wait(comm, e->options.stream, 0, err);
 }
 
 bool engine_read_gradient(

@@ -128,8 +128,19 @@ void engine_break(struct engine *e);
 
 const struct parameters *engine_parameters(const struct engine *e);
 
-/* Copies of one parameter, its gradient (as of the last step, unscaled and reduced), as
- * `count` doubles on the host. Synchronises. For tests and checkpoints. */
+/*
+ * All ranks together, before any reads what follows: bring whole gradients and weights
+ * to every rank where `ddp: sharded` has spread them. Nothing to do for the others.
+ */
+bool engine_gather(struct engine *e, struct text *err);
+
+/*
+ * Copies of one parameter, its gradient (as of the last step, unscaled and reduced), as
+ * `count` doubles on the host. Parameters are read from the master weights, where they
+ * are sharded from the model's; writing rounds the latter from the former, and sharded
+ * changes only this rank's share, so all write the same. Synchronises. For tests and
+ * checkpoints.
+ */
 bool engine_read_parameter(
         struct engine *e, int index, double *values, struct text *err);
 bool engine_read_gradient(

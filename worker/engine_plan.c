@@ -41,6 +41,21 @@ static void plan_programs(struct engine *e) {
     e->backward_bytes = training.backward_bytes;
 }
 
+/*
+ * What takes part in a reduction comes from the communicator. A gather may write
+ * anywhere on a device, but on a host only where all ranks reach.
+ */
+static void find_shared(struct engine *e, const struct program *p) {
+    bool on_host = !e->options.kernels->device_memory;
+    for (int i = 0; i < p->op_count; i++) {
+        enum memory_owner owner = p->tensors[p->ops[i].operands.id[0]].owner;
+        bool state = owner == OWNER_GRADS || owner == OWNER_PARAMS;
+        if (op_communicates(p->ops[i].kind)) {
+            e->shared[owner] |= state || on_host;
+        }
+    }
+}
+
 bool engine_build(struct engine *e, const struct engine_options *options,
         bool *unsupported, struct text *err) {
     e->options = *options;
@@ -55,19 +70,25 @@ bool engine_build(struct engine *e, const struct engine_options *options,
     }
     parameters_init(&e->parameters, &e->params, options->vocab,
             options->kernels->vocab_multiple);
+    ddp_init(&e->ddp, &e->shape, &e->parameters, &e->params, options->rank);
     program_init(&e->training);
     model_declare_training(&e->shape, &e->parameters, &e->training);
-    ddp_declare(&e->training, &e->parameters, &e->params, options->world);
-    optimizer_declare(&e->training, &e->parameters);
+    ddp_declare(&e->ddp, &e->shape, &e->parameters, &e->training);
+    ddp_declare_gather(&e->ddp, &e->parameters, &e->training);
+    optimizer_declare(&e->training, &e->parameters, &e->ddp);
     program_init(&e->evaluation);
     model_declare_evaluation(&e->shape, &e->parameters, &e->evaluation);
+    ddp_declare_gather(&e->ddp, &e->parameters, &e->evaluation);
     plan_programs(e);
+    find_shared(e, &e->training);
+    find_shared(e, &e->evaluation);
     return program_check(&e->training, err) && program_check(&e->evaluation, err);
 }
 
 void engine_unbuild(struct engine *e) {
     program_finish(&e->evaluation);
     program_finish(&e->training);
+    ddp_finish(&e->ddp);
     parameters_finish(&e->parameters);
 }
 
@@ -158,13 +179,13 @@ bool engine_tune(const struct engine_options *options, int64_t *products,
 
 bool engine_comm_bytes(
         const struct engine_options *options, size_t *bytes, struct text *err) {
-    struct engine_memory plan;
-    bool unsupported;
-    if (!engine_plan(options, &plan, &unsupported, err)) {
-        return false;
+    struct engine *e = text_allocate_zeroed(1, sizeof *e);
+    bool unsupported, good = engine_build(e, options, &unsupported, err);
+    *bytes = 0;
+    for (int o = 0; good && o < OWNER_COUNT; o++) {
+        *bytes += e->shared[o] ? memory_arena_bytes(e->planned[o], options->poison) : 0;
     }
-    *bytes = options->world > 1
-                     ? memory_arena_bytes(plan.planned[OWNER_GRADS], options->poison)
-                     : 0;
-    return true;
+    engine_unbuild(e);
+    free(e);
+    return good;
 }

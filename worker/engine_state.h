@@ -5,6 +5,7 @@
 #ifndef WORKER_ENGINE_STATE_H
 #define WORKER_ENGINE_STATE_H
 
+#include "worker/ddp.h"
 #include "worker/engine.h"
 #include "worker/execute.h"
 #include "worker/program.h"
@@ -20,8 +21,10 @@ struct engine {
     struct params params;
     struct shape shape;
     struct parameters parameters;
+    struct ddp ddp;
     struct program training, evaluation;
     int64_t planned[OWNER_COUNT];
+    bool shared[OWNER_COUNT]; /* arenas that lie in the communicator's memory */
     int64_t forward_bytes, backward_bytes;
     struct memory memory;
     struct executor executor;
@@ -46,7 +49,10 @@ static inline struct device_access engine_access(const struct engine *e) {
             e->options.kernels, e->options.stream, e->options.device};
 }
 
-/* Parameter `index` in an arena of the training program. */
+/* Elements [from, to) of an arena of the training program. */
+struct tensor engine_range(struct engine *e, int arena, int64_t from, int64_t to);
+
+/* Parameter `index` in an arena of the training program that is not spread. */
 struct tensor engine_slice(struct engine *e, int arena, int index);
 
 /* Fill a tensor's bytes. */

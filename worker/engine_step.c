@@ -252,9 +252,21 @@ bool engine_evaluate(struct engine *e, const int32_t *inputs, const int32_t *tar
 }
 
 void engine_break(struct engine *e) {
-    // All bits set is a NaN in every type. The final norm's weight stands last but one.
+    // All bits set is a NaN in every type; an update from such gradients is skipped, so
+    // it stays. Of sharded weights only this rank's own are not gathered anew.
     struct kernel_error why = {0};
-    const int arenas[] = {e->training.weights, e->training.master};
+    const struct program *p = &e->training;
+    if (e->ddp.wrapper == DDP_SHARDED) {
+        for (int i = 0; i < e->ddp.shards.count; i++) {
+            const struct shard *s = &e->ddp.shards.items[i];
+            struct tensor own =
+                    engine_range(e, p->weights, s->from, s->from + s->count);
+            (void)engine_fill(e, own, 0xff, &why);
+        }
+        return;
+    }
+    // The final norm's weight stands last but one.
+    const int arenas[] = {p->weights, p->master};
     for (int i = 0; i < 2; i++) {
         struct tensor weight = engine_slice(e, arenas[i], e->parameters.count - 2);
         weight.size[0] = 1;

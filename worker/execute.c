@@ -81,8 +81,13 @@ static bool call(const struct call *c, struct kernel_error *why, struct text *er
                 op_adds(op->accumulate, c->first), why);
     case OP_ALL_REDUCE:
         return comm_all_reduce(x->comm, s, t[0], op->from, op->to, err);
+    case OP_REDUCE_SCATTER:
+        return comm_reduce_scatter(x->comm, s, t[0], op->from, op->to, err);
+    case OP_ALL_GATHER:
+        return comm_all_gather(x->comm, s, tensor_given(t[1]) ? t[1] : NULL, t[0],
+                op->from, op->to, err);
     case OP_COMM_WAIT:
-        return comm_wait(x->comm, s, 0, err);
+        return comm_wait(x->comm, s, op->pending, err);
     case OP_NORM_PARTIALS:
         return k->norm_partials(s, t[0], t[1], why);
     case OP_CLIP:
@@ -199,7 +204,8 @@ static bool execute_range(const struct executor *x, struct program *p, int from,
             kernels_range_push(kernels, op_phase_name(op->phase));
         }
         last = op;
-        good = (!timeline || timeline_mark_op(timeline, i, (int)op->phase, err)) &&
+        good = (!timeline ||
+                       timeline_mark_op(timeline, i, (int)op_timed_as(op), err)) &&
                execute_ranged(x, p, op, micro == 0, err);
         if (good && x->alive) {
             x->alive(x->user);

@@ -54,7 +54,7 @@ static double touched_bytes(const struct program *p, const struct op *op, int k)
     if (op->kind == OP_COMM_WAIT) {
         return 0;
     }
-    if (op->kind == OP_ALL_REDUCE) {
+    if (op_communicates(op->kind)) {
         return (double)(op->to - op->from) * (double)dtype_size(t->type);
     }
     bool table = is_embedding(op->kind) && t->rank == 2 && t->type != DTYPE_I32;

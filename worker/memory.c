@@ -180,10 +180,11 @@ size_t memory_arena_bytes(int64_t planned, bool poison) {
     return (size_t)(planned + (poison ? MEMORY_GUARD : 0));
 }
 
+/* `comm` NULL: from the device. */
 static bool allocate_arena(struct memory *m, enum memory_owner owner, struct comm *comm,
         struct kernel_error *why, struct text *err) {
     size_t bytes = memory_arena_bytes(m->planned[owner], m->poisoned);
-    if (owner == OWNER_GRADS && comm) {
+    if (comm) {
         m->borrowed[owner] = true;
         m->arenas[owner] = comm_allocate(comm, bytes, why);
         return m->arenas[owner] ||
@@ -200,12 +201,12 @@ static bool allocate_arena(struct memory *m, enum memory_owner owner, struct com
 }
 
 bool memory_init(struct memory *m, const struct device_access *access,
-        const int64_t planned[OWNER_COUNT], struct comm *comm, bool poison,
-        struct kernel_error *why, struct text *err) {
+        const int64_t planned[OWNER_COUNT], const bool shared[OWNER_COUNT],
+        struct comm *comm, bool poison, struct kernel_error *why, struct text *err) {
     *m = (struct memory){.access = *access, .poisoned = poison};
     memcpy(m->planned, planned, sizeof m->planned);
     for (int owner = 0; owner < OWNER_COUNT; owner++) {
-        if (!allocate_arena(m, owner, comm, why, err)) {
+        if (!allocate_arena(m, owner, shared[owner] ? comm : NULL, why, err)) {
             goto fail;
         }
         if (poison &&

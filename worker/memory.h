@@ -60,13 +60,13 @@ struct memory {
 };
 
 /*
- * Allocate the arenas; that of OWNER_GRADS comes from `comm` where that is not NULL.
+ * Allocate the arenas; those `shared` come from `comm`.
  * Contents are undefined, or poison where `poison`. On failure nothing is held and
  * `why` tells refused memory from other faults. The caller owes memory_finish().
  */
 bool memory_init(struct memory *m, const struct device_access *access,
-        const int64_t planned[OWNER_COUNT], struct comm *comm, bool poison,
-        struct kernel_error *why, struct text *err);
+        const int64_t planned[OWNER_COUNT], const bool shared[OWNER_COUNT],
+        struct comm *comm, bool poison, struct kernel_error *why, struct text *err);
 void memory_finish(struct memory *m); /* zeroed is fine */
 
 /* Point every tensor of `p` at its bytes. */

@@ -343,6 +343,11 @@ static void declare_head(
 static int declare_head_backward(struct builder *b, const struct ends *ends) {
     struct layer w = tail_of(b, b->p->weight), d = tail_of(b, b->p->grad);
     matmul_backward_weight(b, d.down, ABSENT, ends->logits, ends->normed);
+    if (b->m->gpt) {
+        // The positions' gradient, before the embedding adds to it.
+        program_add(b->p, OP_ZERO, (struct operands){{b->p->grad[1]}})->when =
+                WHEN_FIRST_MICRO;
+    }
     int dnormed = matmul_backward_input(b, "dnormed", ends->logits, w.down);
     int dresidual = activation(b, "dresidual", b->m->channels);
     norm_backward(b, dresidual, OVERWRITE, d.norm1, d.norm1_bias, dnormed,
@@ -382,12 +387,8 @@ static void declare_embedding_backward(struct builder *b, int dresidual) {
             program_shape(m->type, m->batch, m->seq_len, m->channels, 0));
     int scratch = program_scratch(
             p, m->kernels->embedding_scratch(m->rows, m->vocab, m->channels));
-    if (m->gpt) {
-        // The tied head has already written its share of the token table's gradient,
-        // and one flag tells the kernel to add to both tables.
-        program_add(p, OP_ZERO, (struct operands){{p->grad[1]}})->when =
-                WHEN_FIRST_MICRO;
-    }
+    // The tied head has already written its share of the token table's gradient, and
+    // one flag tells the kernel to add to both tables.
     program_add(p, OP_EMBEDDING_BACKWARD,
             (struct operands){{p->grad[0], m->gpt ? p->grad[1] : ABSENT, scratch, cube,
                     p->tokens}})
@@ -411,8 +412,8 @@ static int *views(const struct builder *b, int arena) {
 }
 
 static int arena(const struct builder *b, enum memory_owner owner, const char *name,
-        enum dtype type, int64_t *offset) {
-    struct tensor shape = program_shape(type, b->parameters->elements, 0, 0, 0);
+        enum dtype type, int64_t elements, int64_t *offset) {
+    struct tensor shape = program_shape(type, elements, 0, 0, 0);
     int id = program_fixed(b->p, owner, name, shape, *offset);
     *offset += (int64_t)tensor_bytes(&shape);
     return id;
@@ -446,22 +447,24 @@ static void declare_staging(const struct builder *b, bool training) {
 static void declare_state(const struct builder *b, bool training) {
     const struct shape *m = b->m;
     struct program *p = b->p;
-    int64_t offset = 0;
-    p->weights = arena(b, OWNER_PARAMS, "weights", m->type, &offset);
+    int64_t all = b->parameters->elements, owned = b->parameters->owned, offset = 0;
+    p->weights = arena(b, OWNER_PARAMS, "weights", m->type, all, &offset);
     p->weight = views(b, p->weights);
     declare_staging(b, training);
     if (!training) {
         return;
     }
     offset = 0;
-    p->grads = arena(b, OWNER_GRADS, "gradients", m->grad, &offset);
+    p->grads = arena(b, OWNER_GRADS, "gradients", m->grad, all, &offset);
     p->grad = views(b, p->grads);
     offset = 0;
     p->master = m->type == m->exact
                         ? p->weights
-                        : arena(b, OWNER_OPTIMIZER, "master", m->exact, &offset);
-    p->first_moment = arena(b, OWNER_OPTIMIZER, "first_moment", m->exact, &offset);
-    p->second_moment = arena(b, OWNER_OPTIMIZER, "second_moment", m->exact, &offset);
+                        : arena(b, OWNER_OPTIMIZER, "master", m->exact, owned, &offset);
+    p->first_moment =
+            arena(b, OWNER_OPTIMIZER, "first_moment", m->exact, owned, &offset);
+    p->second_moment =
+            arena(b, OWNER_OPTIMIZER, "second_moment", m->exact, owned, &offset);
 }
 
 static struct builder builder_of(

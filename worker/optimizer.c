@@ -35,15 +35,66 @@ struct adamw_options optimizer_adamw(const struct params *params) {
             .weight_decay = (float)params_real(params, PARAM_WEIGHT_DECAY)};
 }
 
-void optimizer_declare(struct program *p, const struct parameters *parameters) {
+/* Elements of an arena as a tensor of their own. */
+static int slice(struct program *p, int arena, int64_t from, int64_t count) {
+    enum dtype type = p->tensors[arena].tensor.type;
+    return program_view(p, arena, from * (int64_t)dtype_size(type),
+            program_shape(type, count, 0, 0, 0));
+}
+
+static int64_t chunks_of(int64_t elements) {
+    return (elements + NORM_CHUNK - 1) / NORM_CHUNK;
+}
+
+/* Behind the gradients, where ranks can add up what lies there. */
+static int declare_spread_partials(struct program *p, struct tensor shape) {
+    int64_t end = (int64_t)tensor_bytes(&p->tensors[p->grads].tensor);
+    end = (end + MEMORY_ALIGN - 1) / MEMORY_ALIGN * MEMORY_ALIGN;
+    return program_fixed(p, OWNER_GRADS, "norm_partials", shape, end);
+}
+
+static int declare_norm(
+        struct program *p, const struct parameters *parameters, const struct ddp *d) {
+    struct tensor shape = program_shape(p->tensors[p->control].tensor.type,
+            chunks_of(parameters->elements), 0, 0, 0);
+    bool spread = d->wrapper == DDP_SHARDED;
+    int partials = spread ? declare_spread_partials(p, shape)
+                          : program_tensor(p, OWNER_SCRATCH, "norm_partials", shape);
+    if (spread) {
+        program_add(p, OP_ZERO, (struct operands){{partials}});
+    }
+    for (int i = 0; i < d->shards.count; i++) {
+        const struct shard *s = &d->shards.items[i];
+        int own = slice(p, partials, s->from / NORM_CHUNK, chunks_of(s->count));
+        program_add(p, OP_NORM_PARTIALS,
+                (struct operands){{own, slice(p, p->grads, s->from, s->count)}});
+    }
+    if (spread) {
+        program_add(p, OP_ALL_REDUCE, (struct operands){{partials}})->to =
+                shape.size[0];
+        program_add(p, OP_COMM_WAIT, (struct operands){{partials}});
+    }
+    return partials;
+}
+
+void optimizer_declare(
+        struct program *p, const struct parameters *parameters, const struct ddp *d) {
     p->phase = PHASE_OPTIMIZER;
-    enum dtype type = p->tensors[p->control].tensor.type;
-    int64_t chunks = (parameters->elements + NORM_CHUNK - 1) / NORM_CHUNK;
-    int partials = program_tensor(
-            p, OWNER_SCRATCH, "norm_partials", program_shape(type, chunks, 0, 0, 0));
-    program_add(p, OP_NORM_PARTIALS, (struct operands){{partials, p->grads}});
+    int partials = declare_norm(p, parameters, d);
     program_add(p, OP_CLIP, (struct operands){{p->control, partials}});
-    program_add(p, OP_ADAMW,
-            (struct operands){{p->weights, p->master, p->first_moment, p->second_moment,
-                    p->grads, p->decayed, p->control}});
+    for (int i = 0; i < d->shards.count; i++) {
+        const struct shard *s = &d->shards.items[i];
+        int64_t blocks = (s->count + ADAMW_BLOCK - 1) / ADAMW_BLOCK;
+        int weights = slice(p, p->weights, s->from, s->count);
+        program_add(p, OP_ADAMW,
+                (struct operands){{weights,
+                        p->master == p->weights
+                                ? weights
+                                : slice(p, p->master, s->state, s->count),
+                        slice(p, p->first_moment, s->state, s->count),
+                        slice(p, p->second_moment, s->state, s->count),
+                        slice(p, p->grads, s->from, s->count),
+                        slice(p, p->decayed, s->from / ADAMW_BLOCK, blocks),
+                        p->control}});
+    }
 }

@@ -9,6 +9,7 @@
 
 #include "kernels/kernels.h"
 #include "matrix/axes.h"
+#include "worker/ddp.h"
 #include "worker/parameters.h"
 #include "worker/program.h"
 
@@ -23,8 +24,13 @@
  */
 double optimizer_lr(const struct params *params, int64_t step, int64_t steps);
 
-/* Append the update; gaps between parameters hold zeros and stay so. */
-void optimizer_declare(struct program *p, const struct parameters *parameters);
+/*
+ * Append the update of what `d` says is this rank's; gaps between parameters hold zeros
+ * and stay so. The norm is that of the whole gradient: where it is spread over ranks,
+ * each adds its own partial sums to the others' zeros, which changes no bit of them.
+ */
+void optimizer_declare(
+        struct program *p, const struct parameters *parameters, const struct ddp *d);
 
 struct clip_options optimizer_clip(const struct params *params);
 struct adamw_options optimizer_adamw(const struct params *params);

@@ -125,6 +125,11 @@ void parameters_init(struct parameters *p, const struct params *params, int64_t 
         norm(&b, c, "model.norm.weight", 0);
         table(&b, vocab, c, "lm_head.weight");
     }
+    p->owned = p->elements;
+}
+
+void parameters_pad(struct parameters *p, int64_t unit) {
+    p->elements = round_up(p->elements, unit);
 }
 
 void parameters_finish(struct parameters *p) {

@@ -38,6 +38,8 @@ struct parameters {
     int count;
     int64_t elements; /* of an arena, padding included; a multiple of PARAMETER_ALIGN */
     int64_t trained;  /* the model's parameter count, padding excluded */
+    int64_t owned;    /* elements whose optimizer state a rank holds: all, unless
+                         ddp_init() spreads it over the ranks */
 };
 
 /*
@@ -47,6 +49,9 @@ struct parameters {
 void parameters_init(struct parameters *p, const struct params *params, int64_t vocab,
         int64_t vocab_multiple);
 void parameters_finish(struct parameters *p);
+
+/* Lengthen the arena to a multiple of `unit` elements; `owned` is not touched. */
+void parameters_pad(struct parameters *p, int64_t unit);
 
 /* Index by name, −1 where there is none. */
 int parameters_find(const struct parameters *p, const char *name);

@@ -28,7 +28,9 @@ static const struct {
         [OP_CLASSIFIER] = {"classifier", "wwmrr"},
         [OP_LOSS_SUM] = {"loss_sum", "arr"},
         [OP_ALL_REDUCE] = {"all_reduce", "m"},
-        [OP_COMM_WAIT] = {"comm_wait", "m"},
+        [OP_REDUCE_SCATTER] = {"reduce_scatter", "m"},
+        [OP_ALL_GATHER] = {"all_gather", "wr"},
+        [OP_COMM_WAIT] = {"comm_wait", "mr"},
         [OP_NORM_PARTIALS] = {"norm_partials", "wr"},
         [OP_CLIP] = {"clip", "mr"},
         [OP_ADAMW] = {"adamw", "wmmmrrr"},
@@ -53,7 +55,20 @@ bool op_writes(char access) {
 
 bool op_runs(const struct op *op, int micro, int micros) {
     return (op->when != WHEN_FIRST_MICRO || micro == 0) &&
-           (op->when != WHEN_LAST_MICRO || micro == micros - 1);
+           (op->when != WHEN_LAST_MICRO || micro == micros - 1) &&
+           (op->when != WHEN_BEFORE_LAST_MICRO || micro < micros - 1);
+}
+
+bool op_communicates(enum op_kind kind) {
+    return kind == OP_ALL_REDUCE || kind == OP_REDUCE_SCATTER || kind == OP_ALL_GATHER;
+}
+
+enum phase op_timed_as(const struct op *op) {
+    if (op->kind == OP_COMM_WAIT) {
+        return PHASE_REDUCE;
+    }
+    bool ours = op->phase == PHASE_REDUCE && !op_communicates(op->kind);
+    return ours ? PHASE_BACKWARD : op->phase;
 }
 
 bool op_adds(enum op_accumulate accumulate, bool first) {
@@ -158,8 +173,8 @@ void program_insert(struct program *p, int index, const struct op *op) {
     p->op_count++;
 }
 
-int program_last_write(const struct program *p, int id) {
-    for (int i = p->op_count - 1; i >= 0; i--) {
+int program_last_write(const struct program *p, int id, int before) {
+    for (int i = before - 1; i >= 0; i--) {
         const char *access = op_access(p->ops[i].kind);
         for (int k = 0; access[k]; k++) {
             if (p->ops[i].operands.id[k] == id && op_writes(access[k])) {
@@ -219,7 +234,9 @@ static bool check_op(
             return text_fail(err, "op %d '%s' reads '%s' before it is written", index,
                     op_name(op->kind), t->name);
         }
-        if (t->owner == OWNER_PARAMS && op_writes(access[k]) && op->kind != OP_ADAMW &&
+        bool may_write = op->kind == OP_ADAMW || op->kind == OP_ALL_GATHER ||
+                         op->kind == OP_COMM_WAIT;
+        if (t->owner == OWNER_PARAMS && op_writes(access[k]) && !may_write &&
                 op->operands.id[k] != ABSENT) {
             return text_fail(
                     err, "op %d '%s' writes a weight", index, op_name(op->kind));

@@ -39,8 +39,10 @@ enum op_kind {
     OP_SWIGLU_BACKWARD,
     OP_CLASSIFIER,
     OP_LOSS_SUM,
-    OP_ALL_REDUCE, /* queue elements [from, to) of the gradients on the communicator */
-    OP_COMM_WAIT,  /* the stream waits for all that was queued */
+    OP_ALL_REDUCE,     /* queue elements [from, to) on the communicator … */
+    OP_REDUCE_SCATTER, /* … which each rank wants its share of */
+    OP_ALL_GATHER,     /* … which each rank gives its share of, or its own tensor */
+    OP_COMM_WAIT,      /* the stream waits for all but the last `pending` queued */
     OP_NORM_PARTIALS,
     OP_CLIP,
     OP_ADAMW,
@@ -52,7 +54,7 @@ enum phase { PHASE_FORWARD, PHASE_BACKWARD, PHASE_REDUCE, PHASE_OPTIMIZER };
 const char *op_phase_name(enum phase phase); /* "forward" */
 
 /* In which micro-steps of an accumulated step an op of forward or backward runs. */
-enum op_when { WHEN_ALWAYS, WHEN_FIRST_MICRO, WHEN_LAST_MICRO };
+enum op_when { WHEN_ALWAYS, WHEN_FIRST_MICRO, WHEN_LAST_MICRO, WHEN_BEFORE_LAST_MICRO };
 
 /* What a kernel's `accumulate` is told. */
 enum op_accumulate { OVERWRITE, ACCUMULATE, ACCUMULATE_AFTER_FIRST /* micro-step */ };
@@ -73,7 +75,8 @@ struct op {
     enum op_accumulate accumulate_dx; /* of the norms' input gradient */
     bool gradient;                    /* OP_CLASSIFIER */
     float factor;                     /* OP_CLASSIFIER, OP_LOSS_SUM */
-    int64_t from, to;                 /* OP_ALL_REDUCE: elements of the arena */
+    int64_t from, to;                 /* communication: elements of the first operand */
+    int pending;                      /* OP_COMM_WAIT */
 };
 
 struct program_tensor {
@@ -133,8 +136,9 @@ struct op *program_add(struct program *p, enum op_kind kind, struct operands ope
 /* Put `op` behind the op at `index`, −1: at the front. Indices past it move by one. */
 void program_insert(struct program *p, int index, const struct op *op);
 
-/* Index of the last op that writes tensor `id` itself, −1: none. */
-int program_last_write(const struct program *p, int id);
+/* Index of the last op before index `before` that writes tensor `id` itself, −1: none.
+ */
+int program_last_write(const struct program *p, int id, int before);
 
 /* Index of the first op that runs once per step, not once per micro-step. */
 int program_tail(const struct program *p);
@@ -143,6 +147,15 @@ int program_tail(const struct program *p);
 void program_lifetimes(struct program *p);
 
 const char *op_name(enum op_kind kind); /* the kernel's, "matmul_forward" */
+
+/* Whether it queues work on the communicator. */
+bool op_communicates(enum op_kind kind);
+
+/*
+ * What the time from its start to the next op's is spent on: waiting for others is
+ * PHASE_REDUCE wherever it stands, and what else stands there is backward's.
+ */
+enum phase op_timed_as(const struct op *op);
 
 /*
  * How an op kind uses each operand, one letter each: w overwrites, r reads, m reads and

@@ -83,10 +83,6 @@ bool shape_init(struct shape *s, const struct engine_options *options,
         return text_fail(err, "this worker ('%s') cannot run a step as one graph",
                 options->kernels->name);
     }
-    if (ddp == DDP_SHARDED) {
-        *unsupported = true;
-        return text_fail(err, "this worker has no wrapper 'sharded' yet");
-    }
     if (options->world > 1 && ddp == DDP_NONE) {
         return text_fail(
                 err, "%d ranks need a wrapper: 'ddp' is 'none'", options->world);

@@ -13,13 +13,13 @@ __device__ static uint64_t random_at(uint64_t key, uint64_t n) {
 }
 
 __global__ static void normal(
-        float *out, int64_t count, uint64_t key, float deviation) {
+        float *out, int64_t count, uint64_t key, uint64_t first, float deviation) {
     int64_t i = 2 * ((int64_t)blockIdx.x * blockDim.x + threadIdx.x);
     if (i >= count) {
         return;
     }
-    double u = ((double)(random_at(key, (uint64_t)i) >> 11) + 1) * 0x1p-53;
-    double v = (double)(random_at(key, (uint64_t)i + 1) >> 11) * 0x1p-53;
+    double u = ((double)(random_at(key, first + (uint64_t)i) >> 11) + 1) * 0x1p-53;
+    double v = (double)(random_at(key, first + (uint64_t)i + 1) >> 11) * 0x1p-53;
     double radius = deviation * sqrt(-2 * log(u)), sine, cosine;
     sincos(6.283185307179586 * v, &sine, &cosine);
     out[i] = (float)(radius * cosine);
@@ -29,9 +29,9 @@ __global__ static void normal(
 }
 
 extern "C" bool cuda_normal(struct stream *stream, struct tensor *out, uint64_t key,
-        float deviation, struct kernel_error *err) {
+        int64_t first, float deviation, struct kernel_error *err) {
     int64_t count = tensor_count(out), pairs = ceil_div(count, 2);
     normal<<<(unsigned)ceil_div(pairs, 256), 256, 0, stream->handle>>>(
-            (float *)out->data, count, key, deviation);
+            (float *)out->data, count, key, (uint64_t)first, deviation);
     return cuda_launched("normal", err);
 }

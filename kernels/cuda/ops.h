@@ -10,8 +10,8 @@
 extern "C" {
 #endif
 
-bool cuda_normal(struct stream *, struct tensor *out, uint64_t key, float deviation,
-        struct kernel_error *);
+bool cuda_normal(struct stream *, struct tensor *out, uint64_t key, int64_t first,
+        float deviation, struct kernel_error *);
 bool cuda_cast(struct stream *, struct tensor *out, const struct tensor *in,
         struct kernel_error *);
 bool cuda_add(struct stream *, struct tensor *out, const struct tensor *a,
