@@ -16,7 +16,9 @@
  *             val_tokens, test_tokens, tokenizer_vocab, vocab (the model's), threads,
  *             batch (per rank and micro-step, resolved): rank 0's enter the record's
  *             provenance under these names, whatever becomes of the attempt; also
- *             gemm_algorithms (digest of the table on a GPU); may come in parts
+ *             gemm_algorithms (digest of the table on a GPU), and after the first step
+ *             of several ranks comm, nccl_version, nccl_path, nccl_registered,
+ *             nccl_max_ctas, nccl_environment (worker/comm.h); may come in parts
  *   progress  phase, done, of: a sign of life where no step ends, as in evaluation or,
  *             once a second while ops complete, within a long step;
  *             waiting: true, once a second while this rank waits for another

@@ -90,9 +90,11 @@ const struct metric metrics[] = {
                 "device memory of the CUDA context"},
         {"handles_bytes", "bytes", METRIC_MAXIMUM, true,
                 "device memory of streams and library handles"},
+        {"nccl_bytes", "bytes", METRIC_MAXIMUM, true,
+                "device memory that NCCL took, what it rounded up included"},
         {"rest_bytes", "bytes", METRIC_MAXIMUM, true,
-                "witness_bytes less plan, context and handles: code loaded later, "
-                "graphs, rounding"},
+                "witness_bytes less plan, context, handles and NCCL: code loaded "
+                "later, graphs, rounding"},
         {"allreduce_bus_bytes_per_s", "bytes/s", METRIC_RANK0, true,
                 "largest over sizes of bytes x 2 (ranks - 1) / ranks / median time of "
                 "an all-reduce"},

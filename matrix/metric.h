@@ -39,7 +39,7 @@ struct metric {
  * val_ppl val_accuracy val_tokens (rank0), flops_per_token (rank0), comm_bytes (sum),
  * loss_scale skipped_steps hfu_flops_per_token (rank0), joules_per_token sm_clock_mhz
  * (mean), sm_clock_max_mhz (max), memory_clock_mhz (mean), temperature_c
- * foreign_processes context_bytes handles_bytes rest_bytes (max),
+ * foreign_processes context_bytes handles_bytes nccl_bytes rest_bytes (max),
  * allreduce_bus_bytes_per_s allreduce_latency_ms (rank0: every rank knows the slowest
  * one's times); then, not per attempt: scaling_efficiency memory_overhead_bytes
  * memory_overhead_pct speedup memory_saving_pct mfu hfu.

@@ -244,6 +244,21 @@ static const struct column columns[] = {
         {"run_throttle_reasons", "",
                 "what held the GPU's clocks back while it was timed",
                 .provenance = "throttle_reasons"},
+        {"run_comm", "", "how the ranks reached each other", .provenance = "comm"},
+        {"run_nccl_version", "", "version of NCCL", .provenance = "nccl_version"},
+        {"run_nccl_path", "",
+                "the way that the largest collective of each kind took in the first "
+                "step, as NCCL logged it",
+                .provenance = "nccl_path"},
+        {"run_nccl_registered", "",
+                "whether what travels lies in NCCL's windows, or why not",
+                .provenance = "nccl_registered"},
+        {"run_nccl_max_ctas", "",
+                "most multiprocessors' places for a collective, where the environment "
+                "does not say",
+                .provenance = "nccl_max_ctas"},
+        {"run_nccl_environment", "", "NCCL_* variables that the worker came with",
+                .provenance = "nccl_environment"},
 };
 enum { TAIL_COUNT = sizeof columns / sizeof *columns };
 

@@ -75,6 +75,7 @@ static void add_columns(struct table *t) {
     table_add_number(t, "beyond_plan_bytes", "beyond the plan", HUMAN_BYTES);
     table_add_number(t, "context_bytes", "of that the context", HUMAN_BYTES);
     table_add_number(t, "handles_bytes", "library handles", HUMAN_BYTES);
+    table_add_number(t, "nccl_bytes", "NCCL", HUMAN_BYTES);
     table_add_number(t, "rest_bytes", "rest", HUMAN_BYTES);
 }
 
@@ -107,6 +108,7 @@ bool memory_add(struct page *p, struct text *err) {
         table_put_number(&t, witness - planned);
         table_put_number(&t, tally_metric(item, "context_bytes"));
         table_put_number(&t, tally_metric(item, "handles_bytes"));
+        table_put_number(&t, tally_metric(item, "nccl_bytes"));
         table_put_number(&t, tally_metric(item, "rest_bytes"));
         owned |= isfinite(tally_metric(item, "context_bytes"));
         planned_apart |= isfinite(planned) && isfinite(peak) && planned != peak;
@@ -126,7 +128,7 @@ bool memory_add(struct page *p, struct text *err) {
         if (owned) {
             text_add(&p->markdown,
                     " On a GPU: the context of CUDA, what streams and library handles "
-                    "take, and the rest, which is code loaded later, graphs and "
+                    "take, NCCL, and the rest, which is code loaded later, graphs and "
                     "rounding.");
         }
         text_add(&p->markdown, "\n\n");

@@ -213,8 +213,9 @@ static void what_a_gpu_told_is_shown(void **state) {
             "Peaks: NVIDIA H100 PCIe in tf32: 378 TFLOP/s; NVIDIA H100 PCIe in fp32: "
             "51.2 TFLOP/s.");
     scene_says(&s, "demo_report.md", "On a GPU: the context of CUDA");
-    scene_says(&s, "demo_memory.csv", ",context_bytes,handles_bytes,rest_bytes\n");
-    scene_says(&s, "demo_results.csv", ",power cap\n");
+    scene_says(&s, "demo_memory.csv",
+            ",context_bytes,handles_bytes,nccl_bytes,rest_bytes\n");
+    scene_says(&s, "demo_results.csv", ",power cap,,,,,,\n");
     scene_close(&s);
 }
 

@@ -181,10 +181,15 @@ static void memory_beyond_the_plan_has_owners(void **state) {
     telemetry_stream_made(&w);
     told.own_bytes = 425;
     json_t *fields = json_object();
-    telemetry_add_memory(&w, 290, fields);
+    telemetry_add_memory(&w, 290, -1, fields);
     assert_float_equal(real(fields, "witness_bytes"), 425, 0);
     assert_float_equal(real(fields, "context_bytes"), 100, 0);
     assert_float_equal(real(fields, "handles_bytes"), 30, 0);
+    assert_float_equal(real(fields, "rest_bytes"), 5, 0);
+    assert_null(json_object_get(fields, "nccl_bytes"));
+    json_object_clear(fields);
+    telemetry_add_memory(&w, 250, 40, fields);
+    assert_float_equal(real(fields, "nccl_bytes"), 40, 0);
     assert_float_equal(real(fields, "rest_bytes"), 5, 0);
     json_decref(fields);
     telemetry_finish(&w);
@@ -201,7 +206,7 @@ static void a_silent_device_leaves_all_but_the_witness_unknown(void **state) {
         stretch(&w, 1000, 2000);
         json_t *fields = window(&w, 1, 5000);
         free_bytes = 700;
-        telemetry_add_memory(&w, 100, fields);
+        telemetry_add_memory(&w, 100, -1, fields);
         assert_float_equal(real(fields, "witness_bytes"), 300, 0);
         assert_int_equal(json_object_size(fields), 1);
         json_decref(fields);

@@ -8,6 +8,7 @@
 #include <stdbool.h>
 
 #include "kernels/kernels.h"
+#include "worker/comm.h"
 
 /* The executable's name, "worker-cpu". */
 const char *backend_name(void);
@@ -17,5 +18,8 @@ bool backend_on_gpu(void);
 
 /* Its table of kernels. */
 const struct kernels *backend_kernels(void);
+
+/* How its ranks reach each other; NULL: this build has no way. */
+const struct comm_backend *backend_comm(void);
 
 #endif

@@ -11,3 +11,7 @@ bool backend_on_gpu(void) {
 const struct kernels *backend_kernels(void) {
     return kernels_cpu();
 }
+
+const struct comm_backend *backend_comm(void) {
+    return &comm_shm_backend;
+}

@@ -1,5 +1,9 @@
 #include "worker/backend.h"
 
+#include <stddef.h>
+
+#include "worker/comm_nccl.h"
+
 const char *backend_name(void) {
     return "worker-cuda";
 }
@@ -10,4 +14,12 @@ bool backend_on_gpu(void) {
 
 const struct kernels *backend_kernels(void) {
     return kernels_cuda();
+}
+
+const struct comm_backend *backend_comm(void) {
+#ifdef LM_NCCL
+    return &comm_nccl_backend;
+#else
+    return NULL;
+#endif
 }

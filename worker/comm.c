@@ -33,6 +33,7 @@ bool comm_create(
     const struct comm_backend *backend = chosen(options->backend);
     struct comm *c = text_allocate_zeroed(1, backend->state_bytes);
     c->backend = backend;
+    c->announced_bytes = options->bytes;
     bool joined = ranks_join(&c->ranks, options, backend->name,
             shared_behind(backend, options->world, options->bytes), err);
     if (joined && backend->start(c, options, err)) {
@@ -56,6 +57,17 @@ void comm_destroy(struct comm *c) {
 }
 
 void *comm_allocate(struct comm *c, size_t bytes, struct kernel_error *why) {
+    size_t left = c->announced_bytes - c->given_bytes;
+    if (bytes > left || c->pieces == COMM_PIECES_MAX) {
+        kernel_fail(why, KERNEL_OUT_OF_MEMORY,
+                "of the %zu bytes that the ranks share %zu are left, in %d pieces",
+                c->announced_bytes, left, COMM_PIECES_MAX - c->pieces);
+        why->bytes_asked = bytes;
+        why->bytes_free = left;
+        return NULL;
+    }
+    c->given_bytes += bytes;
+    c->pieces++;
     return c->backend->allocate(c, bytes, why);
 }
 
@@ -106,6 +118,10 @@ bool comm_wait(struct comm *c, struct stream *stream, int pending, struct text *
     return c->backend->wait(c, stream, pending, err);
 }
 
+bool comm_replay(struct comm *c, struct stream *stream, struct text *err) {
+    return !c->backend->replay || c->backend->replay(c, stream, err);
+}
+
 /* -- the host ------------------------------------------------------------------------
  */
 
@@ -122,6 +138,23 @@ bool comm_barrier(struct comm *c, struct text *err) {
 
 int64_t comm_bytes_moved(const struct comm *c) {
     return atomic_load(&c->bytes_moved);
+}
+
+int64_t comm_device_bytes(const struct comm *c) {
+    return c->backend->device_bytes ? c->backend->device_bytes(c) : -1;
+}
+
+void comm_facts(struct comm *c, json_t *fields) {
+    json_object_set_new(fields, "comm", json_string(c->backend->name));
+    if (c->backend->facts) {
+        c->backend->facts(c, fields);
+    }
+}
+
+void comm_settle(struct comm *c) {
+    if (c->backend->settle) {
+        c->backend->settle(c);
+    }
 }
 
 void comm_announce(struct comm *c, int64_t step) {

@@ -16,6 +16,7 @@
 #ifndef WORKER_COMM_H
 #define WORKER_COMM_H
 
+#include <jansson.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -24,6 +25,7 @@
 #include "matrix/text.h"
 
 #define COMM_WORLD_MAX 64
+#define COMM_PIECES_MAX 64 /* of memory */
 
 struct comm;
 struct comm_backend;
@@ -75,9 +77,9 @@ void comm_destroy(struct comm *c);
 
 /*
  * Zeroed memory that can take part, on the device, aligned to 64 bytes (256 on a GPU);
- * all ranks ask for the same sizes in the same order, in at most 64 pieces. Lives as
- * long as `c`. NULL where it would exceed what comm_create() was told, or the device
- * has no more; `why` says which.
+ * all ranks ask for the same sizes in the same order, in at most COMM_PIECES_MAX
+ * pieces. Lives as long as `c`. NULL where it would exceed what comm_create() was told,
+ * or the device has no more; `why` says which.
  */
 void *comm_allocate(struct comm *c, size_t bytes, struct kernel_error *why);
 
@@ -111,6 +113,13 @@ bool comm_all_gather(struct comm *c, struct stream *stream, const struct tensor 
  * 0: all have finished. */
 bool comm_wait(struct comm *c, struct stream *stream, int pending, struct text *err);
 
+/*
+ * A graph that was captured with operations in it is about to be launched on `stream`;
+ * call before each launch. A capture must begin and end where nothing is pending, that
+ * is after comm_wait() for 0.
+ */
+bool comm_replay(struct comm *c, struct stream *stream, struct text *err);
+
 /* Host values, summed over ranks in rank order; blocks. For losses and evaluation.
  * Independent of what was queued. */
 bool comm_sum_host(struct comm *c, double *values, int count, struct text *err);
@@ -118,6 +127,21 @@ bool comm_sum_host(struct comm *c, double *values, int count, struct text *err);
 bool comm_barrier(struct comm *c, struct text *err);
 
 int64_t comm_bytes_moved(const struct comm *c); /* by this rank, since creation */
+
+/* Bytes of the device's memory that the back end took so far, beyond what
+ * comm_allocate() was asked for; −1: it takes none. */
+int64_t comm_device_bytes(const struct comm *c);
+
+/*
+ * What the record should say: `comm` (the back end); with NCCL also `nccl_version`,
+ * `nccl_registered` ("yes", or "no: " and why), `nccl_max_ctas` (absent where the
+ * environment sets it), `nccl_environment` (the NCCL_* it came with) and, on rank 0,
+ * `nccl_path`: the way that the largest operation of each kind took since this was last
+ * asked, by NCCL's own log. After comm_settle() no way is told, and the log costs
+ * nothing.
+ */
+void comm_facts(struct comm *c, json_t *fields);
+void comm_settle(struct comm *c);
 
 /*
  * How far the ranks have come, for who must say which one is late: this rank is about

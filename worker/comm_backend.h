@@ -1,6 +1,6 @@
 /*
  * What a back end of worker/comm.h implements; contracts are there. comm.c owns `struct
- * comm`, joins the ranks, checks ranges and types, and counts bytes.
+ * comm`, joins the ranks, and checks ranges, types and sizes.
  */
 #ifndef WORKER_COMM_BACKEND_H
 #define WORKER_COMM_BACKEND_H
@@ -14,6 +14,8 @@
 struct comm {
     const struct comm_backend *backend;
     struct ranks ranks;
+    size_t announced_bytes, given_bytes;
+    int pieces;
     atomic_llong bytes_moved; /* the back end adds what each operation moves */
 };
 
@@ -31,6 +33,7 @@ struct comm_backend {
     bool (*start)(struct comm *c, const struct comm_options *options, struct text *err);
     void (*stop)(struct comm *c);
 
+    /* Within what comm_create() was told. */
     void *(*allocate)(struct comm *c, size_t bytes, struct kernel_error *why);
 
     /* `count` elements at `data`; for the latter two of each rank. `from` lies in place
@@ -42,6 +45,12 @@ struct comm_backend {
     bool (*all_gather)(struct comm *c, struct stream *stream, const void *from,
             void *data, int64_t count, enum dtype type, struct text *err);
     bool (*wait)(struct comm *c, struct stream *stream, int pending, struct text *err);
+
+    /* Optional: it knows no graphs; has no facts; takes nothing on a device. */
+    bool (*replay)(struct comm *c, struct stream *stream, struct text *err);
+    void (*facts)(struct comm *c, json_t *fields);
+    void (*settle)(struct comm *c);
+    int64_t (*device_bytes)(const struct comm *c);
 };
 
 #endif

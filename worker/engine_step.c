@@ -93,6 +93,9 @@ static bool capture(struct engine *e, work_fn work, struct timeline *timeline,
 
 static bool launch(struct engine *e, struct graph *graph, struct text *err) {
     struct kernel_error why = {0};
+    if (e->options.comm && !comm_replay(e->options.comm, e->options.stream, err)) {
+        return false;
+    }
     return e->options.kernels->graph_launch(e->options.stream, graph, &why) ||
            text_fail(err, "cannot launch the step's graph: %s", why.sentence);
 }

@@ -68,13 +68,18 @@ static bool say_hello(struct attempt *a) {
             "build", build_id(), "device", device, "pid", (int)getpid());
 }
 
-/* False, in CUDA's words, where this rank's GPU is not there. */
+/* False, in CUDA's words, where this rank's GPU is not there, or another rank's. */
 static bool has_device(const struct attempt *a, struct text *err) {
     const struct kernels *k = backend_kernels();
     struct device_facts facts;
     struct kernel_error why = {0};
-    if (!backend_on_gpu() || k->device_count() > a->local_rank) {
+    int count = backend_on_gpu() ? k->device_count() : a->world;
+    if (count >= a->world && count > a->local_rank) {
         return true;
+    }
+    if (a->world > 1 && count > 0) {
+        return text_fail(
+                err, "%d ranks need a GPU each: this host has %d", a->world, count);
     }
     bool told = !k->device_facts(a->local_rank, &facts, &why);
     return text_fail(err, "there is no CUDA device %d here%s%s", a->local_rank,

@@ -84,7 +84,8 @@ static void add_memory(
     set_integer(fields, "backward_bytes", memory->backward_bytes);
     int64_t witness = measure_resident_peak();
     if (backend_on_gpu()) {
-        telemetry_add_memory(&t->watch, planned, fields);
+        telemetry_add_memory(
+                &t->watch, planned, t->comm ? comm_device_bytes(t->comm) : -1, fields);
     } else if (witness >= 0) {
         set_integer(fields, "witness_bytes", witness);
     }

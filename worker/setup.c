@@ -9,6 +9,18 @@ int setup_cores(void) {
     return sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
 }
 
+/* Whether several ranks can work together here. */
+static bool can_join(struct text *err) {
+    struct text why = {0};
+    bool joins = backend_comm() && comm_available(backend_comm(), &why);
+    if (!joins) {
+        text_addf(err, "ranks: %s",
+                backend_comm() ? text_get(&why) : "this worker was built without NCCL");
+    }
+    text_finish(&why);
+    return joins;
+}
+
 bool setup_check(const struct params *params, struct text *err) {
     int64_t task = params_integer(params, PARAM_TASK);
     if (params_integer(params, PARAM_ENGINE) != ENGINE_NATIVE) {
@@ -22,8 +34,8 @@ bool setup_check(const struct params *params, struct text *err) {
                 params_choice(params, PARAM_DEVICE), backend_name(),
                 gpu ? "GPUs" : "the CPU");
     }
-    if (gpu && params_integer(params, PARAM_RANKS) > 1) {
-        return text_fail(err, "ranks: this version trains on one GPU");
+    if (params_integer(params, PARAM_RANKS) > 1 && !can_join(err)) {
+        return false;
     }
     if (task == TASK_ALLREDUCE) {
         return allreduce_check(params, err);

@@ -18,7 +18,8 @@ int setup_cores(void);
 
 /*
  * Refuse what this executable does not serve: another task, engine or device, a batch
- * that the runner has still to find, graphs where the device has none. The sentence
+ * that the runner has still to find, graphs where the device has none, several ranks
+ * where they cannot reach each other. The sentence
  * says which.
  */
 bool setup_check(const struct params *params, struct text *err);

@@ -233,8 +233,8 @@ void telemetry_add_window(
     }
 }
 
-void telemetry_add_memory(
-        const struct telemetry_watch *w, int64_t planned, json_t *fields) {
+void telemetry_add_memory(const struct telemetry_watch *w, int64_t planned,
+        int64_t nccl, json_t *fields) {
     int64_t now = telemetry_bytes(w);
     set_bytes(fields, "witness_bytes", now);
     set_bytes(fields, "context_bytes", w->context_bytes);
@@ -242,7 +242,9 @@ void telemetry_add_memory(
         return;
     }
     set_bytes(fields, "handles_bytes", w->handles_bytes - w->context_bytes);
+    set_bytes(fields, "nccl_bytes", nccl);
     if (now >= 0) {
-        set_bytes(fields, "rest_bytes", now - w->handles_bytes - planned);
+        int64_t others = nccl >= 0 ? nccl : 0;
+        set_bytes(fields, "rest_bytes", now - w->handles_bytes - planned - others);
     }
 }

@@ -70,9 +70,10 @@ int64_t telemetry_bytes(const struct telemetry_watch *w);
 void telemetry_add_window(
         const struct telemetry_watch *w, double tokens, double ms, json_t *fields);
 
-/* Set `witness_bytes` and, by owner, what of it the plan's bytes leave open. */
+/* Set `witness_bytes` and, by owner, what of it the plan's bytes leave open; `nccl` are
+ * those of the communicator, −1: none. */
 void telemetry_add_memory(
-        const struct telemetry_watch *w, int64_t planned, json_t *fields);
+        const struct telemetry_watch *w, int64_t planned, int64_t nccl, json_t *fields);
 
 /* "power cap, thermal slowdown"; "none" where no bit tells of throttling. */
 void telemetry_show_reasons(int64_t reasons, struct text *out);

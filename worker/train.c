@@ -82,6 +82,17 @@ static bool queue_step(struct trainer *t, int64_t step) {
     return trainer_check(t, queued, &err);
 }
 
+/* How the ranks reach each other; the first step has gone all its ways. */
+static bool tell_comm(struct trainer *t) {
+    if (!t->comm) {
+        return true;
+    }
+    json_t *fields = json_object();
+    comm_facts(t->comm, fields);
+    comm_settle(t->comm);
+    return attempt_send_object(t->attempt, "facts", fields);
+}
+
 /*
  * Wait for step `step`. Its milliseconds run from when it was begun, data loading
  * included, or from the end of the step before, whichever came later.
@@ -100,6 +111,9 @@ static bool finish_step(struct trainer *t, int64_t step, double *ms) {
     a->step = step + 1;
     if (step == 0) {
         t->startup_ms = attempt_age_ms(a);
+        if (!tell_comm(t)) {
+            return false;
+        }
     }
     if (!isfinite(t->last.loss)) {
         return attempt_fail(a, STATUS_INVALID, "the loss of step %lld is not finite",

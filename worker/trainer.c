@@ -165,7 +165,8 @@ static bool meet(struct trainer *t) {
                 "%d ranks need the shared memory that LM_SHM_FD names", a->world);
     }
     struct text err = {0};
-    struct comm_options options = {.rank = a->rank,
+    struct comm_options options = {.backend = backend_comm(),
+            .rank = a->rank,
             .world = a->world,
             .device = t->options.device,
             .shm_fd = a->shm_fd,

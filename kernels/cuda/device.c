@@ -206,7 +206,9 @@ bool cuda_graph_end(struct stream *s, struct graph **out, struct kernel_error *e
         return false;
     }
     struct graph *graph = calloc(1, sizeof *graph);
-    bool good = graph ? cuda_done(cudaGraphInstantiate(&graph->handle, captured, 0),
+    // Communication was captured on a stream of a higher priority, and keeps it.
+    bool good = graph ? cuda_done(cudaGraphInstantiate(&graph->handle, captured,
+                                          cudaGraphInstantiateFlagUseNodePriority),
                                 "instantiating a graph", err)
                       : kernel_fail(err, KERNEL_OUT_OF_MEMORY, "no memory for a graph");
     (void)cudaGraphDestroy(captured);
