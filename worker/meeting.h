@@ -13,9 +13,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define MEETING_ALIGN                                                                  \
-    64 /* a cache line, so that two meetings do not slow each other                    \
-        */
+/* A cache line, so that two meetings do not slow each other. */
+#define MEETING_ALIGN 64
 
 struct meeting {
     alignas(MEETING_ALIGN) atomic_uint arrived;
