@@ -43,12 +43,18 @@ bool cell_parse(struct params *params, const char *words, struct text *err) {
 }
 
 void cell_init(struct cell *c, const struct kernels *kernels, const char *words) {
+    cell_init_on(c, kernels, 0, words);
+}
+
+void cell_init_on(
+        struct cell *c, const struct kernels *kernels, int device, const char *words) {
     struct text err = {0};
     struct kernel_error why = {0};
     *c = (struct cell){0};
     must(cell_parse(&c->params, words, &err), &err);
     int64_t precision = params_integer(&c->params, PARAM_PRECISION);
-    struct stream_options stream = {.threads = engine_threads(&c->params, 1),
+    struct stream_options stream = {.device = device,
+            .threads = engine_threads(&c->params, 1),
             .math = precision == PRECISION_TF32 ? MATH_TF32 : MATH_F32};
     if (!kernels->stream_create(&stream, &c->stream, &why)) {
         text_fail(&err, "%s", why.sentence);
@@ -58,6 +64,7 @@ void cell_init(struct cell *c, const struct kernels *kernels, const char *words)
             .vocab = params_integer(&c->params, PARAM_VOCAB),
             .batch = params_integer(&c->params, PARAM_BATCH),
             .world = 1,
+            .device = device,
             .threads = stream.threads,
             .kernels = kernels,
             .stream = c->stream};

@@ -28,6 +28,10 @@ bool cell_parse(struct params *params, const char *words, struct text *err);
 /* Options, stream and room for a batch, but no engine yet; a failure fails the test. */
 void cell_init(struct cell *c, const struct kernels *kernels, const char *words);
 
+/* The same on another device than the first. */
+void cell_init_on(
+        struct cell *c, const struct kernels *kernels, int device, const char *words);
+
 /* The engine, from `options` as they stand. */
 void cell_start(struct cell *c);
 
