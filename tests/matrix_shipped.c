@@ -14,7 +14,8 @@
 static const char *const paths[] = {"matrix/lm_matrix.yaml",
         "matrix/optimizations.yaml", "matrix/smoke.yaml", "matrix/sweeps.yaml",
         "matrix/faults.yaml", "matrix/peers.yaml", "matrix/shakespeare.yaml",
-        "matrix/gpu_smoke.yaml", "matrix/numerics.yaml", "matrix/allreduce.yaml"};
+        "matrix/gpu_smoke.yaml", "matrix/numerics.yaml", "matrix/allreduce.yaml",
+        "matrix/scaling.yaml"};
 enum { AUTOMATIC = 4, ALL = sizeof paths / sizeof *paths };
 
 static struct document *documents[ALL];
@@ -198,10 +199,15 @@ static void lm_matrix_is_every_kernel_with_every_wrapper(void **state) {
     (void)state;
     struct text err = {0};
     struct cells cells = expand(&documents[0], 1, NULL, NULL, NULL, &err);
-    int seen[KERNEL_CUDNN + 1][DDP_SHARDED + 1] = {0};
+    int seen[KERNEL_CUDNN + 1][DDP_SHARDED + 1] = {0}, torch = 0, compiled = 0;
     for (size_t i = 0; i < cells.count; i++) {
         const struct params *p = &cells.items[i].params;
-        seen[params_integer(p, PARAM_KERNEL)][params_integer(p, PARAM_DDP)]++;
+        int64_t engine = params_integer(p, PARAM_ENGINE);
+        torch += engine == ENGINE_TORCH;
+        compiled += engine == ENGINE_TORCH_COMPILE;
+        if (engine == ENGINE_NATIVE) {
+            seen[params_integer(p, PARAM_KERNEL)][params_integer(p, PARAM_DDP)]++;
+        }
         assert_int_equal(params_integer(p, PARAM_LAYERS), 24);
         assert_int_equal(params_integer(p, PARAM_D_FF), 4096);
         assert_null(cells.items[i].excluded);
@@ -209,7 +215,40 @@ static void lm_matrix_is_every_kernel_with_every_wrapper(void **state) {
     for (int i = 0; i < 20; i++) {
         assert_int_equal(seen[i / 5][i % 5], 1);
     }
+    assert_int_equal(torch, 12);
+    assert_int_equal(compiled, 6);
     cells_finish(&cells);
+}
+
+/* Where efficiency is to be told, there must be something to tell it against. */
+static void every_scaled_cell_has_its_one_rank_cell(void **state) {
+    (void)state;
+    static const enum param varies[] = {PARAM_RANKS, PARAM_DDP, PARAM_BUCKET_MB};
+    struct text err = {0};
+    struct params defaults;
+    params_init(&defaults);
+    for (int file = 0; file < 2; file++) {
+        struct document *d = documents[file ? ALL - 1 : 0];
+        struct cells cells = expand(&d, 1, NULL, NULL, NULL, &err);
+        int scaled = 0;
+        for (size_t i = 0; i < cells.count; i++) {
+            struct params alone = cells.items[i].params;
+            for (int v = 0; v < 3; v++) {
+                alone.values[varies[v]] = defaults.values[varies[v]];
+            }
+            char hash[13];
+            params_hash(&alone, hash);
+            bool found = params_integer(&cells.items[i].params, PARAM_RANKS) == 1;
+            scaled += !found;
+            for (size_t j = 0; !found && j < cells.count; j++) {
+                found = !strcmp(cells.items[j].experiment, cells.items[i].experiment) &&
+                        !strcmp(cells.items[j].hash, hash);
+            }
+            assert_true(found);
+        }
+        assert_true(scaled > 0);
+        cells_finish(&cells);
+    }
 }
 
 int main(void) {
@@ -221,6 +260,7 @@ int main(void) {
             cmocka_unit_test(faults_covers_every_inject_on_one_and_two_ranks),
             cmocka_unit_test(faults_kills_and_hangs_a_rank_in_every_phase_and_wrapper),
             cmocka_unit_test(lm_matrix_is_every_kernel_with_every_wrapper),
+            cmocka_unit_test(every_scaled_cell_has_its_one_rank_cell),
     };
     return cmocka_run_group_tests(tests, read_all, destroy_all);
 }

@@ -75,7 +75,7 @@ class Bucketed(Wrapper):
             model, device_ids=[device.index] if device.type == "cuda" else None,
             bucket_cap_mb=None if asked == DEFAULT_BUCKET_MB else asked,
             gradient_as_bucket_view=True)
-        if self.p["checkpoint"] == "block":
+        if self.p["engine"] == "torch_compile" and self.p["checkpoint"] == "block":
             # A compiler that cuts its graph at the buckets refuses checkpoints in it.
             torch._dynamo.config.optimize_ddp = False
         return self.module
