@@ -20,9 +20,8 @@
 #include "worker/statistics.h"
 
 enum {
-    PATIENCE_S = 10, // past start_s, which the supervisor watches
-    SHARE = 4,       // an array takes at most this part of the memory there is
-    AHEAD = 4,       // repetitions queued before the first of them is awaited
+    SHARE = 4, // an array takes at most this part of the memory there is
+    AHEAD = 4, // repetitions queued before the first of them is awaited
     STAGING_BYTES = 1 << 22
 };
 
@@ -113,24 +112,9 @@ static bool enter(struct probe *p, const char *phase) {
 }
 
 static bool meet(struct probe *p) {
-    struct attempt *a = p->attempt;
-    if (a->shm_fd < 0) {
-        return attempt_fail(a, STATUS_FAILED,
-                "%d ranks need the shared memory that LM_SHM_FD names", a->world);
-    }
     struct text err = {0};
-    int64_t start_s = params_integer(&a->spec.params, PARAM_START_S);
-    struct comm_options options = {.rank = a->rank,
-            .world = a->world,
-            .device = p->device,
-            .shm_fd = a->shm_fd,
-            .bytes = CURVE_MOST_BYTES,
-            .deadline_ms = (start_s + PATIENCE_S) * 1000,
-            .kernels = p->kernels};
-    lookout_prepare(&p->lookout, a, &options);
-    bool met = comm_create(&options, &p->comm, &err) &&
-               lookout_start(&p->lookout, p->comm, &err);
-    a->collateral = !met;
+    bool met = lookout_meet(
+            &p->lookout, p->attempt, p->device, CURVE_MOST_BYTES, &p->comm, &err);
     return check(p, met, &err);
 }
 
@@ -242,6 +226,18 @@ static bool copy(struct probe *p, enum copy_kind kind, size_t offset, size_t byt
             out ? p->staging : there, bytes, &why);
     attempt_live(p->attempt);
     return check_kernel(p, done, &why) && synchronize(p);
+}
+
+/* How the ranks reach each other: the largest array shows the way that counts. */
+static bool tell_comm(struct probe *p) {
+    int64_t count = p->most_bytes / (int64_t)dtype_size(p->type);
+    if (!add_up(p, count) || !synchronize(p)) {
+        return false;
+    }
+    json_t *fields = json_object();
+    comm_facts(p->comm, fields);
+    comm_settle(p->comm);
+    return attempt_send_object(p->attempt, "facts", fields);
 }
 
 static bool fill(struct probe *p, int64_t count, bool broken) {
@@ -405,10 +401,14 @@ static bool measure(struct probe *p) {
  */
 
 static bool send_result(struct probe *p) {
-    return attempt_send(p->attempt, "result", "{s:f, s:f, s:f, s:I}",
-            "allreduce_bus_bytes_per_s", p->best_bus, "allreduce_latency_ms",
-            p->latency_ms, "startup_ms", p->startup_ms, "planned_bytes",
-            (json_int_t)p->most_bytes);
+    json_t *fields = json_pack("{s:f, s:f, s:f, s:I}", "allreduce_bus_bytes_per_s",
+            p->best_bus, "allreduce_latency_ms", p->latency_ms, "startup_ms",
+            p->startup_ms, "planned_bytes", (json_int_t)p->most_bytes);
+    int64_t taken = comm_device_bytes(p->comm);
+    if (taken >= 0) {
+        json_object_set_new(fields, "nccl_bytes", json_integer(taken));
+    }
+    return attempt_send_object(p->attempt, "result", fields);
 }
 
 static void finish(struct probe *p) {
@@ -431,8 +431,9 @@ bool allreduce_run(struct attempt *a) {
             .device = backend_on_gpu() ? a->local_rank : 0,
             .type = element_type(&a->spec.params)};
     bool done = create_stream(&p) && enter(&p, "start") && meet(&p) &&
-                choose_sizes(&p) && allocate(&p) && enter(&p, "measure") &&
-                measure(&p) && enter(&p, "end") && send_result(&p);
+                choose_sizes(&p) && allocate(&p) && tell_comm(&p) &&
+                enter(&p, "measure") && measure(&p) && enter(&p, "end") &&
+                send_result(&p);
     if (done) {
         finish(&p);
     }

@@ -1,8 +1,12 @@
 #include "worker/lookout.h"
 
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
+#include "worker/backend.h"
+
+#define PATIENCE_S 10     /* past start_s, which the supervisor watches */
 #define LOOK_NS 250000000 /* between looks; a sign of life is due after a second */
 
 static struct timespec next_look(void) {
@@ -65,6 +69,28 @@ bool lookout_start(struct lookout *l, const struct comm *c, struct text *err) {
     l->started = failure == 0;
     return l->started ||
            text_fail(err, "cannot start the lookout's thread: %s", strerror(failure));
+}
+
+bool lookout_meet(struct lookout *l, struct attempt *a, int device, size_t bytes,
+        struct comm **out, struct text *err) {
+    if (a->shm_fd < 0) {
+        return text_fail(
+                err, "%d ranks need the shared memory that LM_SHM_FD names", a->world);
+    }
+    int64_t start_s = params_integer(&a->spec.params, PARAM_START_S);
+    struct comm_options options = {.backend = backend_comm(),
+            .rank = a->rank,
+            .world = a->world,
+            .device = device,
+            .shm_fd = a->shm_fd,
+            .bytes = bytes,
+            .nonce = getenv("LM_NONCE"),
+            .deadline_ms = (start_s + PATIENCE_S) * 1000,
+            .kernels = backend_kernels()};
+    lookout_prepare(l, a, &options);
+    bool met = comm_create(&options, out, err) && lookout_start(l, *out, err);
+    a->collateral = !met;
+    return met;
 }
 
 void lookout_stop(struct lookout *l) {

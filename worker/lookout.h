@@ -37,6 +37,15 @@ void lookout_prepare(struct lookout *l, struct attempt *a, struct comm_options *
 
 /* The communicator is made: start the thread. `c` must outlive it. */
 bool lookout_start(struct lookout *l, const struct comm *c, struct text *err);
+
+/*
+ * Both, around meeting the other ranks of the cell through this build's back end: on
+ * `device`, each to ask comm_allocate() for `bytes` in all. Waits for them a little
+ * longer than start_s.
+ */
+bool lookout_meet(struct lookout *l, struct attempt *a, int device, size_t bytes,
+        struct comm **out, struct text *err);
+
 void lookout_stop(struct lookout *l); /* zeroed is fine */
 
 #endif

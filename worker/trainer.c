@@ -8,8 +8,6 @@
 #include "worker/outcome.h"
 #include "worker/setup.h"
 
-#define PATIENCE_S 10 // past start_s, which the supervisor watches
-
 bool trainer_check(struct trainer *t, bool done, struct text *err) {
     struct kernel_error why = {0};
     if (!done && t->stream &&
@@ -160,26 +158,11 @@ static bool meet(struct trainer *t) {
     if (a->world == 1) {
         return true;
     }
-    if (a->shm_fd < 0) {
-        return attempt_fail(a, STATUS_FAILED,
-                "%d ranks need the shared memory that LM_SHM_FD names", a->world);
-    }
+    size_t bytes;
     struct text err = {0};
-    struct comm_options options = {.backend = backend_comm(),
-            .rank = a->rank,
-            .world = a->world,
-            .device = t->options.device,
-            .shm_fd = a->shm_fd,
-            .nonce = getenv("LM_NONCE"),
-            .deadline_ms =
-                    (params_integer(t->params, PARAM_START_S) + PATIENCE_S) * 1000,
-            .kernels = t->options.kernels};
-    lookout_prepare(&t->lookout, a, &options);
-    bool met = engine_comm_bytes(&t->options, &options.bytes, &err) &&
-               comm_create(&options, &t->comm, &err) &&
-               lookout_start(&t->lookout, t->comm, &err);
+    bool met = engine_comm_bytes(&t->options, &bytes, &err) &&
+               lookout_meet(&t->lookout, a, t->options.device, bytes, &t->comm, &err);
     t->options.comm = t->comm;
-    a->collateral = !met;
     return trainer_check(t, met, &err);
 }
 
