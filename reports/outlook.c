@@ -10,11 +10,6 @@
 /* -- what a record tells -------------------------------------------------------------
  */
 
-static bool trains(const struct tally *t) {
-    return !t->cell->excluded &&
-           params_integer(&t->cell->params, PARAM_TASK) == TASK_TRAIN;
-}
-
 static int ranks_of(const struct tally *t) {
     return (int)params_integer(&t->cell->params, PARAM_RANKS);
 }
@@ -96,6 +91,14 @@ static void add_curves(struct outlook *o, const struct tallies *all) {
     }
 }
 
+/* Whether a curve is of the type that the cell's gradients have; by their size. */
+static bool same_type(const struct outlook_curve *c, const struct tally *t) {
+    int64_t precision = params_integer(&c->tally->cell->params, PARAM_PRECISION);
+    bool low = precision == PRECISION_BF16 || precision == PRECISION_FP16;
+    double each = tally_metric(t, "grads_bytes") / tally_metric(t, "params");
+    return isfinite(each) && (each < 3) == low;
+}
+
 /* How well a curve fits a cell on `ranks`; negative: not at all. */
 static int fit_of(const struct outlook_curve *c, const struct tally *t, int ranks) {
     struct text a = {0}, b = {0};
@@ -109,6 +112,7 @@ static int fit_of(const struct outlook_curve *c, const struct tally *t, int rank
     }
     int fit = same ? 1 << 24 : 0;
     fit += is_native(c->tally) == is_native(t) ? 1 << 22 : 0;
+    fit += same_type(c, t) ? 1 << 21 : 0;
     // The ranks themselves, else the most that are fewer, else the fewest.
     int measured = c->curve.ranks < 1 << 16 ? c->curve.ranks : 1 << 16;
     return fit + (measured == ranks         ? 1 << 20
@@ -302,7 +306,8 @@ static void skip(struct outlook *o, const struct tally *t, const char *reason) {
 
 /* One rank, or several whose one-rank cell is not there. */
 static bool may_be_base(const struct tally *t) {
-    return trains(t) && tally_counts(t) && (ranks_of(t) == 1 || !t->scaling_base);
+    return !t->cell->excluded && tally_trains(t) && tally_counts(t) &&
+           (ranks_of(t) == 1 || !t->scaling_base);
 }
 
 static void add_base(

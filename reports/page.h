@@ -46,15 +46,16 @@ bool quality_add(struct page *p, struct text *err);    /* losses, and what keeps
 bool phase_add(struct page *p, struct text *err);      /* where the time goes */
 bool ledger_add(struct page *p, struct text *err);     /* op by op, against floors */
 bool allreduce_add(struct page *p, struct text *err);  /* the curve, size by size */
-bool gpu_add(struct page *p, struct text *err);        /* how well it was used */
-bool memory_add(struct page *p, struct text *err);     /* by kind, planned, measured */
-bool axis_add(struct page *p, struct text *err);       /* a table per parameter */
-bool search_add(struct page *p, struct text *err);     /* largest batches, probed */
-bool seed_add(struct page *p, struct text *err);       /* means over seeds */
-bool hole_add(struct page *p, struct text *err);       /* what is not ok, and why */
-bool setting_add(struct page *p, struct text *err);    /* what ran where, on what */
-bool method_add(struct page *p, struct text *err);     /* how the numbers were made */
-bool steps_add(struct page *p, struct text *err);      /* the loss, step by step */
+bool outlook_page_add(struct page *p, struct text *err); /* on more ranks */
+bool gpu_add(struct page *p, struct text *err);          /* how well it was used */
+bool memory_add(struct page *p, struct text *err);  /* by kind, planned, measured */
+bool axis_add(struct page *p, struct text *err);    /* a table per parameter */
+bool search_add(struct page *p, struct text *err);  /* largest batches, probed */
+bool seed_add(struct page *p, struct text *err);    /* means over seeds */
+bool hole_add(struct page *p, struct text *err);    /* what is not ok, and why */
+bool setting_add(struct page *p, struct text *err); /* what ran where, on what */
+bool method_add(struct page *p, struct text *err);  /* how the numbers were made */
+bool steps_add(struct page *p, struct text *err);   /* the loss, step by step */
 
 /* The best of the curves, for the answer; false, and nothing said, where there are
  * none.

@@ -1,0 +1,307 @@
+/* Forecasts from a folder's records: where they start, and how far off they are. */
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "matrix/curve.h"
+#include "reports/outlook_json.h"
+#include "reports/outlook_markdown.h"
+#include "tests/helpers/scene.h"
+
+static const int asked[] = {2, 4};
+
+static struct outlook_question question(void) {
+    return (struct outlook_question){.ranks = asked,
+            .rank_count = 2,
+            .links = {.link_bytes_per_s = NAN,
+                    .network_bytes_per_s = NAN,
+                    .hop_ms = 0.005,
+                    .network_hop_ms = 0.01,
+                    .per_node = 8}};
+}
+
+static void assert_near(double found, double expected) {
+    if (!(fabs(found - expected) <= 1e-9 * fmax(1, fabs(expected)))) {
+        fail_msg("found %.12g, expected %.12g", found, expected);
+    }
+}
+
+// Phases that come to half the step: instruments see less than is there.
+static struct record *add(struct folder *f, const char *id, const char *settings,
+        double step_ms, double exposed_ms) {
+    size_t at = folder_cell(f, "x", id, settings, NULL);
+    struct record *r = folder_attempt(f, at, STATUS_OK, 1e6 / step_ms, MIB);
+    folder_metric(r, "step_ms_median", step_ms);
+    folder_metric(r, "forward_ms", 3);
+    folder_metric(r, "backward_ms", 5);
+    folder_metric(r, "optimizer_ms", 2);
+    folder_metric(r, "comm_exposed_ms", exposed_ms);
+    folder_metric(r, "params", 25e6);
+    folder_metric(r, "grads_bytes", 1e8);
+    folder_metric(r, "params_bytes", 1e8);
+    return r;
+}
+
+// 100 MB take `ms` between two ranks, and 1 MB a hundredth.
+static void add_curve(
+        struct folder *f, const char *id, const char *settings, double ms) {
+    size_t at = folder_cell(f, "curve", id, settings, NULL);
+    struct record *r = folder_attempt(f, at, STATUS_OK, NAN, NAN);
+    r->allreduce = json_array();
+    for (int i = 0; i < 2; i++) {
+        double took = i ? ms : ms / 100;
+        struct curve_row row = {.bytes = i ? 100000000 : 1000000,
+                .ms_median = took,
+                .ms_p10 = took,
+                .ms_p90 = took,
+                .bus_bytes_per_s = 1e9};
+        json_array_append_new(r->allreduce, curve_row_to_json(&row));
+    }
+}
+
+static void look(struct outlook *o, struct tallies *t, struct folder *f,
+        const struct outlook_question *q) {
+    folder_seal(f);
+    tallies_init(t, &f->results);
+    const struct tallies *all = t;
+    outlook_init(o, &all, 1, q);
+}
+
+static void finish(struct outlook *o, struct tallies *t, struct folder *f) {
+    outlook_finish(o);
+    tallies_finish(t);
+    folder_finish(f);
+}
+
+static void errors_are_held_against_what_was_measured(void **state) {
+    (void)state;
+    struct folder f;
+    struct tallies t;
+    struct outlook o;
+    struct outlook_question q = question();
+    folder_init(&f, "demo", "", "");
+    add(&f, "one", "threads=1", 20, 0);
+    add(&f, "two", "threads=1 ranks=2 ddp=flat", 24, 2);
+    add_curve(&f, "curve", "task=allreduce ranks=2", 2);
+    look(&o, &t, &f, &q);
+    assert_int_equal(o.base_count, 1);
+    assert_int_equal(o.row_count, 2);
+    const struct outlook_row *r = o.rows;
+    assert_int_equal(r->ranks, 2);
+    assert_string_equal(r->measured->cell->id, "two");
+    assert_string_equal(r->curve->tally->cell->id, "curve");
+    assert_near(r->ring.forward_ms, 6); // scaled to the step
+    assert_near(r->ring.step_ms, 22);
+    assert_near(r->error_pct, 100 * (22.0 / 24 - 1));
+    assert_near(r->tokens_per_s, 2 * 1e6 / 22);
+    assert_int_equal(o.rows[1].ranks, 4);
+    assert_null(o.rows[1].measured);
+    // Three times the hops and steps of 50 MB: by the curve at 50 MB, less its hops.
+    double like = 2 * pow(0.01, 1 - log(50) / log(100));
+    assert_near(o.rows[1].ring.exposed_ms, 0.06 + 3 * (like - 0.02));
+    assert_near(outlook_errors(&o).maximum, 100 * (1 - 22.0 / 24));
+    assert_int_equal(o.bases[0].fitted, 0);
+    finish(&o, &t, &f);
+}
+
+static void the_slowdown_is_fitted_to_measured_backwards(void **state) {
+    (void)state;
+    struct folder f;
+    struct tallies t;
+    struct outlook o;
+    struct outlook_question q = question();
+    folder_init(&f, "demo", "", "");
+    add(&f, "one", "threads=1", 20, 0);
+    struct record *r =
+            add(&f, "two", "threads=1 ranks=2 ddp=bucketed bucket_mb=10", 22, 0.2);
+    folder_metric(r, "backward_ms", 5.25);
+    add_curve(&f, "curve", "task=allreduce ranks=2", 2);
+    look(&o, &t, &f, &q);
+    assert_int_equal(o.bases[0].fitted, 1);
+    assert_true(o.bases[0].slowdown > 0.3 && o.bases[0].slowdown < 0.6);
+    assert_near(o.rows[0].ring.backward_ms, 10.5);
+    struct text page = {0};
+    outlook_markdown_add(&page, &o);
+    assert_non_null(strstr(text_get(&page), "fitted to 1 measured backward."));
+    assert_non_null(strstr(text_get(&page), "they are no independent proof"));
+    text_finish(&page);
+    finish(&o, &t, &f);
+}
+
+static void the_curve_most_alike_is_taken(void **state) {
+    (void)state;
+    struct folder f;
+    struct tallies t;
+    struct outlook o;
+    struct outlook_question q = question();
+    folder_init(&f, "demo", "", "");
+    add(&f, "one", "threads=1", 20, 0);
+    add_curve(&f, "torch", "task=allreduce ranks=2 engine=torch", 9);
+    add_curve(&f, "low", "task=allreduce ranks=2 precision=bf16", 9);
+    add_curve(&f, "two", "task=allreduce ranks=2", 2);
+    add_curve(&f, "four", "task=allreduce ranks=4", 3);
+    add_curve(&f, "eight", "task=allreduce ranks=8", 9);
+    look(&o, &t, &f, &q);
+    assert_int_equal(o.curve_count, 5);
+    assert_int_equal(o.row_count, 8); // four wrappers, since none was run
+    for (size_t i = 0; i < o.row_count; i++) {
+        assert_string_equal(o.rows[i].curve->tally->cell->id,
+                o.rows[i].ranks == 2 ? "two" : "four");
+    }
+    finish(&o, &t, &f);
+}
+
+static void links_stand_in_for_a_curve(void **state) {
+    (void)state;
+    struct folder f;
+    struct tallies t;
+    struct outlook o;
+    struct outlook_question q = question();
+    folder_init(&f, "demo", "", "");
+    add(&f, "one", "threads=1", 20, 0);
+    add(&f, "two", "threads=1 ranks=2 ddp=flat", 24, 2);
+    look(&o, &t, &f, &q);
+    assert_int_equal(o.row_count, 0);
+    assert_string_equal(text_get(&o.skipped),
+            "one: there is no all-reduce curve of its kind of device\n");
+    outlook_finish(&o);
+    const struct tallies *all = &t;
+    q.links.link_bytes_per_s = 100e9;
+    outlook_init(&o, &all, 1, &q);
+    assert_int_equal(o.row_count, 2);
+    assert_null(o.rows[0].curve);
+    assert_near(o.rows[0].ring.exposed_ms, 0.01 + 1);
+    finish(&o, &t, &f);
+}
+
+static void records_without_phases_are_named(void **state) {
+    (void)state;
+    struct folder f;
+    struct tallies t;
+    struct outlook o;
+    struct outlook_question q = question();
+    folder_init(&f, "demo", "", "");
+    folder_metric(add(&f, "a", "threads=1", 20, 0), "backward_ms", NAN);
+    folder_metric(add(&f, "b", "threads=1 batch=2", 20, 0), "grads_bytes", NAN);
+    add_curve(&f, "curve", "task=allreduce ranks=2", 2);
+    look(&o, &t, &f, &q);
+    assert_int_equal(o.row_count, 0);
+    assert_string_equal(text_get(&o.skipped),
+            "a: its record has no step time or lacks a phase of it\n"
+            "b: its record has no bytes of gradients or weights\n");
+    finish(&o, &t, &f);
+}
+
+static void without_a_one_rank_cell_its_own_phases_serve(void **state) {
+    (void)state;
+    struct folder f;
+    struct tallies t;
+    struct outlook o;
+    struct outlook_question q = question();
+    folder_init(&f, "demo", "", "");
+    add(&f, "two", "threads=1 ranks=2 ddp=flat", 24, 2);
+    add_curve(&f, "curve", "task=allreduce ranks=2", 2);
+    look(&o, &t, &f, &q);
+    assert_int_equal(o.row_count, 1);
+    assert_int_equal(o.rows[0].ranks, 4);
+    // 10 of 12 ms of phases are no communication: 20 of 24.
+    assert_near(o.bases[0].cell.forward_ms + o.bases[0].cell.backward_ms +
+                        o.bases[0].cell.optimizer_ms,
+            20);
+    assert_null(o.rows[0].measured);
+    assert_near(o.rows[0].tokens_per_s,
+            2 * (1e6 / 24) * 24 / (20 + o.rows[0].ring.exposed_ms));
+    finish(&o, &t, &f);
+}
+
+static void strong_scaling_starts_from_the_whole_batch(void **state) {
+    (void)state;
+    struct folder f;
+    struct tallies t;
+    struct outlook o;
+    struct outlook_question q = question();
+    folder_init(&f, "demo", "", "");
+    add(&f, "one", "threads=1 global_batch=6", 20, 0);
+    add(&f, "two", "threads=1 global_batch=6 ranks=2 ddp=flat", 14, 2);
+    add_curve(&f, "curve", "task=allreduce ranks=2", 2);
+    look(&o, &t, &f, &q);
+    assert_int_equal(o.row_count, 1); // 6 are not shared out over 4
+    assert_true(o.bases[0].cell.strong);
+    assert_near(o.rows[0].ring.step_ms, 16.0 / 2 + 4 + 2);
+    assert_near(o.rows[0].error_pct, 0);
+    assert_near(o.rows[0].ring.speedup, 20.0 / 14);
+    finish(&o, &t, &f);
+}
+
+static void programs_get_the_same_numbers(void **state) {
+    (void)state;
+    struct folder f;
+    struct tallies t;
+    struct outlook o;
+    struct outlook_question q = question();
+    folder_init(&f, "demo", "", "");
+    add(&f, "one", "threads=1", 20, 0);
+    add(&f, "two", "threads=1 ranks=2 ddp=flat", 22, 2);
+    add_curve(&f, "curve", "task=allreduce ranks=2", 2);
+    look(&o, &t, &f, &q);
+    json_t *root = outlook_json(&o);
+    const json_t *first = json_array_get(json_object_get(root, "forecasts"), 0);
+    assert_string_equal(json_string_value(json_object_get(first, "cell")), "one");
+    const json_t *ring = json_object_get(first, "ring");
+    assert_near(json_real_value(json_object_get(ring, "step_ms")), 22);
+    const json_t *measured = json_object_get(first, "measured");
+    assert_string_equal(json_string_value(json_object_get(measured, "cell")), "two");
+    assert_near(json_number_value(json_object_get(measured, "error_pct")), 0);
+    assert_true(json_is_null(json_object_get(first, "bucket_mb")));
+    assert_true(json_array_size(json_object_get(root, "model")) > 5);
+    assert_true(json_array_size(json_object_get(root, "limits")) > 3);
+    json_decref(root);
+    finish(&o, &t, &f);
+}
+
+static void a_report_has_the_section_where_it_has_a_curve(void **state) {
+    (void)state;
+    for (int curve = 0; curve < 2; curve++) {
+        struct scene s = {0};
+        scene_open(&s, "");
+        add(&s.folder, "one", "threads=1", 20, 0);
+        add(&s.folder, "two", "threads=1 ranks=2 ddp=flat", 24, 2);
+        if (curve) {
+            add_curve(&s.folder, "curve", "task=allreduce ranks=2", 2);
+        }
+        scene_report(&s);
+        if (curve) {
+            scene_says(&s, "demo_report.md", "## Forecast\n");
+            scene_says(&s, "demo_report.md",
+                    "Over 1 measured row the step's error is 8.3 % at the median");
+            scene_says(&s, "demo_report.md", "| `one` | `flat` | 2 | 22.0 ms |");
+            assert_int_equal(scene_check_csv(&s, "demo_forecast.csv"), 3);
+        } else {
+            scene_is_silent(&s, "demo_report.md", "Forecast");
+            assert_false(scene_has(&s, "demo_forecast.csv"));
+        }
+        scene_close(&s);
+    }
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+            cmocka_unit_test(errors_are_held_against_what_was_measured),
+            cmocka_unit_test(the_slowdown_is_fitted_to_measured_backwards),
+            cmocka_unit_test(the_curve_most_alike_is_taken),
+            cmocka_unit_test(links_stand_in_for_a_curve),
+            cmocka_unit_test(records_without_phases_are_named),
+            cmocka_unit_test(without_a_one_rank_cell_its_own_phases_serve),
+            cmocka_unit_test(strong_scaling_starts_from_the_whole_batch),
+            cmocka_unit_test(programs_get_the_same_numbers),
+            cmocka_unit_test(a_report_has_the_section_where_it_has_a_curve),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
