@@ -18,11 +18,14 @@ const char *const forecast_model[] = {
         "divided by the ranks W; the optimizer is not.",
         "S bytes of gradients, P tensors; T(S): one all-reduce.",
         "naive: (P − 1) × hops + T(S), after backward. flat: T(S), after backward.",
-        "bucketed: bucket k of n is ready when backward has done the share of its work "
-        "that the buckets up to k are of S; it starts when it is ready and bucket k − "
-        "1 "
-        "is done, and takes T(bucket). Exposed is what is left after backward. Under "
-        "accumulation only the last micro-step's backward counts.",
+        "bucketed: backward goes through the parameters from the last to the first at "
+        "an even pace in bytes; a bucket is ready when it is through with it, starts "
+        "when the one before it is done, too, and takes T(bucket). The token table is "
+        "ready last; a tied one (gpt) is reduced first where gathering the tokens' "
+        "rows "
+        "at the end moves less, and then those take T(rows of all ranks) ÷ 2. Exposed "
+        "is what is left after backward. Under accumulation only the last micro-step's "
+        "backward counts.",
         "sharded: the same with reduce-scatters of T ÷ 2; the optimizer ÷ W; the "
         "weights' all-gathers of T ÷ 2 start with forward, which waits for each bucket "
         "that it needs. (torch: all-reduces of T, and gathers after the optimizer.)",
@@ -41,8 +44,8 @@ const char *const forecast_model[] = {
 const char *const forecast_limits[] = {
         "No stragglers, no jitter, no other jobs: every rank takes the same time, and "
         "the network gives its full speed.",
-        "Backward is taken to fill gradients at an even pace; an embedding that it "
-        "finishes last is exposed more than this says.",
+        "Backward is taken to go through the parameters at an even pace; attention and "
+        "norms, which have few, are spread over all of them.",
         "A smaller batch is taken to compute as efficiently as a large one, so strong "
         "scaling is forecast too well where the share of a rank becomes small.",
         "Data loads as fast as on one rank; clipping and loss scaling add no time.",
@@ -51,27 +54,86 @@ const char *const forecast_limits[] = {
         "memory on a CPU, are not modelled.",
         NULL};
 
-/* Reductions that are as many as buckets fill, equal but for the last. */
+/* Transfers beside compute; zeroed it is empty. */
 struct schedule {
     struct overlap_transfer *transfers; /* owned */
     size_t count;
     double ms; /* all of them */
 };
 
-/* `half`: of an all-reduce. `needed`: `at` is where a bucket begins, not ends. */
-static struct schedule plan_buckets(const struct forecast_setting *s, int ranks,
-        double bytes, double bucket_bytes, double half, bool needed) {
-    double count = fmax(1, ceil(bytes / bucket_bytes));
-    struct schedule plan = {.count = (size_t)fmin(count, TRANSFERS_MOST)};
-    double each = count > TRANSFERS_MOST ? bytes / TRANSFERS_MOST : bucket_bytes;
-    plan.transfers = text_allocate_zeroed(plan.count, sizeof *plan.transfers);
-    for (size_t i = 0; i < plan.count; i++) {
-        double from = (double)i * each;
-        double to = i + 1 < plan.count ? from + each : bytes;
-        plan.transfers[i].at = (needed ? from : to) / bytes;
-        plan.transfers[i].ms =
-                half * fabric_all_reduce_ms(s->fabric, s->algorithm, ranks, to - from);
-        plan.ms += plan.transfers[i].ms;
+static void add_transfer(struct schedule *plan, double at, double ms) {
+    plan->transfers[plan->count++] = (struct overlap_transfer){at, ms};
+    plan->ms += ms;
+}
+
+/* What a bucket takes, and how many of a size there are beside the table. */
+struct buckets {
+    double body, table; /* bytes */
+    double compute;     /* bytes whose matrices compute: all but an untied table */
+    double each, count, rest;
+};
+
+static struct buckets cut(const struct forecast_cell *c, double bytes, double each) {
+    struct buckets b = {.table = bytes * c->table_share, .each = each};
+    b.body = bytes - b.table;
+    b.compute = c->tied ? bytes : b.body;
+    b.count = floor(b.body / each);
+    if (b.count > TRANSFERS_MOST) {
+        b.count = TRANSFERS_MOST;
+        b.each = b.body / b.count;
+    }
+    b.rest = fmax(0, b.body - b.count * b.each);
+    return b;
+}
+
+static double transfer_ms(
+        const struct forecast_setting *s, int ranks, double bytes, double part) {
+    return part * fabric_all_reduce_ms(s->fabric, s->algorithm, ranks, bytes);
+}
+
+/* In backward's order, the table last; or first, and the tokens' rows last. */
+static struct schedule plan_reductions(const struct forecast_cell *c,
+        const struct forecast_wrapper *w, const struct forecast_setting *s, int ranks) {
+    struct buckets b = cut(c, c->grad_bytes, w->bucket_bytes);
+    double part = w->ddp == DDP_SHARDED && !c->late_gather ? 0.5 : 1;
+    bool gathers =
+            w->ddp == DDP_BUCKETED && c->token_bytes > 0 && ranks <= c->gather_most;
+    struct schedule plan = {.transfers = text_allocate_zeroed(
+                                    (size_t)b.count + 3, sizeof *plan.transfers)};
+    double done = c->tied ? b.table : 0;
+    if (gathers) {
+        add_transfer(&plan, done / b.compute, transfer_ms(s, ranks, b.table, part));
+    }
+    for (double i = 0; i < b.count; i++) {
+        done += b.each;
+        add_transfer(
+                &plan, fmin(1, done / b.compute), transfer_ms(s, ranks, b.each, part));
+    }
+    double rest = b.rest + (gathers ? 0 : b.table);
+    if (rest > 0) {
+        add_transfer(&plan, 1, transfer_ms(s, ranks, rest, part));
+    }
+    if (gathers) {
+        double tokens = c->token_bytes * (c->strong ? 1 : ranks);
+        add_transfer(&plan, 1, transfer_ms(s, ranks, tokens, 0.5));
+    }
+    return plan;
+}
+
+/* In forward's order, the table first. */
+static struct schedule plan_gathers(const struct forecast_cell *c,
+        const struct forecast_wrapper *w, const struct forecast_setting *s, int ranks) {
+    struct buckets b = cut(c, c->weight_bytes, w->bucket_bytes);
+    struct schedule plan = {.transfers = text_allocate_zeroed(
+                                    (size_t)b.count + 1, sizeof *plan.transfers)};
+    double done = b.rest;
+    if (b.rest + b.table > 0) {
+        add_transfer(&plan, 0, transfer_ms(s, ranks, b.rest + b.table, 0.5));
+    }
+    for (double i = 0; i < b.count; i++) {
+        add_transfer(
+                &plan, fmin(1, done / b.compute), transfer_ms(s, ranks, b.each, 0.5));
+        done += b.each;
     }
     return plan;
 }
@@ -82,9 +144,7 @@ static struct overlap reduce_beside(const struct forecast_cell *c,
         double *comm_ms) {
     double share = c->strong ? 1.0 / ranks : 1;
     double last = c->backward_ms * share / c->accumulate;
-    double half = w->ddp == DDP_SHARDED && !c->late_gather ? 0.5 : 1;
-    struct schedule plan =
-            plan_buckets(s, ranks, c->grad_bytes, w->bucket_bytes, half, false);
+    struct schedule plan = plan_reductions(c, w, s, ranks);
     struct overlap o = overlap_produced(last, s->slowdown, plan.transfers, plan.count);
     o.compute_ms += last * (c->accumulate - 1);
     *comm_ms += plan.ms;
@@ -95,8 +155,7 @@ static struct overlap reduce_beside(const struct forecast_cell *c,
 /* The all-gathers of `sharded`. */
 static void gather(const struct forecast_cell *c, const struct forecast_wrapper *w,
         const struct forecast_setting *s, int ranks, struct forecast_step *out) {
-    struct schedule plan =
-            plan_buckets(s, ranks, c->weight_bytes, w->bucket_bytes, 0.5, true);
+    struct schedule plan = plan_gathers(c, w, s, ranks);
     if (c->late_gather) {
         out->exposed_ms += plan.ms;
     } else {

@@ -16,11 +16,16 @@ struct forecast_cell {
     double forward_ms, backward_ms, optimizer_ms; /* all micro-steps together */
     double rest_ms;                               /* loading data */
     double grad_bytes, weight_bytes;
-    double tensors;   /* parameters, counted as tensors: what `naive` reduces one by one
-                       */
-    int accumulate;   /* micro-steps, 1 or more; only the last one reduces */
-    bool strong;      /* ranks share the batch out; else each has one of its own */
-    bool late_gather; /* `sharded` as torch does it: all-reduces, gathers unhidden */
+    double table_share; /* of them, the token table: backward completes it last */
+    bool tied;          /* the head computes with the table, too */
+    double tensors; /* parameters, counted as tensors: what `naive` reduces one by one
+                     */
+    int accumulate; /* micro-steps, 1 or more; only the last one reduces */
+    bool strong;    /* ranks share the batch out; else each has one of its own */
+    double token_bytes; /* of a rank (strong: of all): what `bucketed` gathers at the
+                           end instead of waiting with a tied table; 0: it waits */
+    double gather_most; /* ranks up to which it does */
+    bool late_gather;   /* `sharded` as torch does it: all-reduces, gathers unhidden */
 };
 
 struct forecast_wrapper {

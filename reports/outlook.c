@@ -36,6 +36,33 @@ static double tensors_of(const struct params *p) {
     return params_integer(p, PARAM_ARCH) == ARCH_GPT ? 12 * layers + 4 : 6 * layers + 3;
 }
 
+/* What the token table is to the communication of a step. */
+static void read_table(struct forecast_cell *c, const struct tally *t) {
+    const struct params *p = &t->cell->params;
+    double vocab = (double)params_integer(p, PARAM_VOCAB);
+    if (!(vocab > 0)) {
+        vocab = fresh_provenance_number(&t->last->record, "vocab");
+    }
+    double channels = (double)params_integer(p, PARAM_D_MODEL);
+    double share = vocab * channels / tally_metric(t, "params");
+    // Without a vocabulary or a number of parameters: as if all were alike.
+    c->table_share = share > 0 && share < 1 ? share : 0;
+    c->tied = params_integer(p, PARAM_ARCH) == ARCH_GPT;
+    double rows = (double)params_batch(p) * (double)params_integer(p, PARAM_SEQ_LEN);
+    if (c->table_share > 0 && c->tied && is_native(t) && rows > 0) {
+        int64_t precision = params_integer(p, PARAM_PRECISION);
+        bool low = precision == PRECISION_BF16 || precision == PRECISION_FP16;
+        c->token_bytes = rows * (channels * (low ? 2 : 4) + 4);
+        // Shared out or not, the rows of all ranks must be fewer than two tables'.
+        c->gather_most = ceil(2 * vocab / rows) - 1;
+        if (c->strong) {
+            double ranks = ranks_of(t);
+            c->gather_most = rows * ranks < 2 * vocab ? INFINITY : 0;
+            c->token_bytes *= ranks;
+        }
+    }
+}
+
 /*
  * A step on one rank, from a cell of any: what its ranks exchanged is taken out. False,
  * with a reason, where the record lacks a phase.
@@ -72,6 +99,7 @@ static bool read_cell(
             .accumulate = accumulate > 1 ? (int)accumulate : 1,
             .strong = is_strong(t),
             .late_gather = !is_native(t)};
+    read_table(c, t);
     return true;
 }
 
@@ -254,8 +282,8 @@ static int by_place(const void *a, const void *b) {
 /* -- numbers -------------------------------------------------------------------------
  */
 
-/* How much longer backward took beside communication than alone. Only of weak scaling:
- * there it is the same backward. */
+/* How much longer backward took beside communication than alone. Only of weak scaling,
+ * where it is the same backward, and of our engine: torch's counts that as exposed. */
 static void fit_slowdown(struct outlook *o, size_t base) {
     struct outlook_base *b = o->bases + base;
     double *found = text_allocate_zeroed(o->row_count + 1, sizeof *found);
@@ -263,7 +291,7 @@ static void fit_slowdown(struct outlook *o, size_t base) {
     size_t count = 0;
     for (size_t i = 0; i < o->row_count; i++) {
         const struct outlook_row *r = o->rows + i;
-        if (r->base != base || !r->measured || b->cell.strong) {
+        if (r->base != base || !r->measured || b->cell.strong || !is_native(b->tally)) {
             continue;
         }
         struct fabric fabric = outlook_fabric(o, r);

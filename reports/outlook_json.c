@@ -30,11 +30,11 @@ static json_t *measured_json(const struct outlook_row *r) {
 
 static json_t *row_json(const struct outlook *o, const struct outlook_row *r) {
     const struct outlook_base *b = o->bases + r->base;
-    json_t *row = json_pack("{s:s, s:s, s:s, s:o, s:i, s:i, s:s, s:s?, s:o, s:b}",
-            "cell", b->tally->cell->id, "hash", b->tally->cell->hash, "ddp",
-            axes_get(PARAM_DDP)->choices[r->wrapper.ddp], "bucket_mb",
-            number(r->bucket_mb), "ranks", r->ranks, "nodes", r->nodes, "scaling",
-            b->cell.strong ? "strong" : "weak", "curve",
+    json_t *row = json_pack("{s:s, s:s, s:s, s:s, s:o, s:i, s:i, s:s, s:s?, s:o, s:b}",
+            "matrix", b->tally->cell->matrix, "cell", b->tally->cell->id, "hash",
+            b->tally->cell->hash, "ddp", axes_get(PARAM_DDP)->choices[r->wrapper.ddp],
+            "bucket_mb", number(r->bucket_mb), "ranks", r->ranks, "nodes", r->nodes,
+            "scaling", b->cell.strong ? "strong" : "weak", "curve",
             r->curve ? r->curve->tally->cell->id : NULL, "slowdown",
             number(b->slowdown), "slowdown_fitted", b->fitted > 0);
     json_object_set_new(row, "ring", step_json(&r->ring));

@@ -2,6 +2,7 @@
 
 #include <math.h>
 #include <stdint.h>
+#include <string.h>
 
 #include "reports/human.h"
 #include "reports/markdown.h"
@@ -21,7 +22,7 @@ static void add_columns(struct table *t, bool all) {
     table_add_number(t, "speedup", "speed-up", HUMAN_RATIO);
     table_add_number(t, "efficiency_pct", "efficiency", HUMAN_PERCENT);
     table_add_number(t, "tree_efficiency_pct", "by a tree", HUMAN_PERCENT);
-    table_add_number(t, "measured_pct", "measured", HUMAN_PERCENT);
+    table_add_number(t, "measured_pct", "efficiency, measured", HUMAN_PERCENT);
     table_add_number(t, "error_pct", "error of the step", HUMAN_CHANGE);
 }
 
@@ -143,8 +144,20 @@ void outlook_markdown_add_errors(struct text *out, const struct outlook *o) {
                         : ".\n\n");
 }
 
+/* Cells of two matrices may have one name. */
+static bool has_several_matrices(const struct outlook *o) {
+    for (size_t i = 1; i < o->base_count; i++) {
+        if (strcmp(o->bases[i].tally->cell->matrix, o->bases->tally->cell->matrix)) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static void add_measured(struct text *out, const struct outlook *o) {
     struct table t = {0};
+    bool several = has_several_matrices(o);
+    table_add_text(&t, "matrix", "matrix");
     table_add_code(&t, "cell", "cell");
     table_add_number(&t, "step_ms", "step: forecast", HUMAN_MS);
     table_add_number(&t, "measured_step_ms", "measured", HUMAN_MS);
@@ -157,6 +170,7 @@ static void add_measured(struct text *out, const struct outlook *o) {
         const struct outlook_row *r = o->rows + i;
         if (r->measured) {
             table_row(&t);
+            table_put_text(&t, several ? r->measured->cell->matrix : "");
             table_put_text(&t, r->measured->cell->id);
             table_put_number(&t, r->ring.step_ms);
             table_put_number(&t, tally_metric(r->measured, "step_ms_median"));
@@ -211,6 +225,10 @@ void outlook_markdown_add(struct text *out, const struct outlook *o) {
         }
         struct table t = {0};
         text_add(out, "## ");
+        if (has_several_matrices(o)) {
+            markdown_add_text(out, o->bases[i].tally->cell->matrix);
+            text_add(out, ": ");
+        }
         markdown_add_code(out, o->bases[i].tally->cell->id);
         text_add(out, "\n\n");
         add_inputs(out, o, i, o->rows + row);

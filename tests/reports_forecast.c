@@ -258,6 +258,32 @@ static void sharded_halves_the_reduction_and_gathers_under_forward(void **state)
     assert_near(s.comm_ms, 1.5);
 }
 
+static void a_tied_table_is_reduced_last_or_its_tokens_are(void **state) {
+    (void)state;
+    struct fabric quick = {.link_bytes_per_s = 1e12, .per_node = 8};
+    struct forecast_wrapper w = {DDP_BUCKETED, 2.5e8};
+    struct forecast_setting s = {.fabric = &quick};
+    struct forecast_cell c = sample;
+    c.table_share = 0.25;
+    c.tied = true;
+    // The last bucket and then the table, 0.25 ms each, after backward.
+    assert_near(forecast_step(&c, &w, &s, 2).exposed_ms, 0.5);
+    c.token_bytes = 5e7;
+    c.gather_most = 2;
+    // The table went first; the rows of two ranks take half of what 100 MB would.
+    assert_near(forecast_step(&c, &w, &s, 2).exposed_ms, 0.25 + 0.05);
+    assert_near(forecast_step(&c, &w, &s, 2).comm_ms, 1 + 0.05);
+    // Four ranks have more rows than a table: as before, 1.5 times as slow.
+    assert_near(forecast_step(&c, &w, &s, 4).exposed_ms, 1.5 * 0.5);
+    // Untied, the table computes nothing: backward goes through three buckets.
+    c.tied = false;
+    c.gather_most = 0;
+    assert_near(forecast_step(&c, &w, &s, 2).exposed_ms, 0.5);
+    w.ddp = DDP_SHARDED;
+    // Half of each, and forward needs the table and a bucket to begin.
+    assert_near(forecast_step(&c, &w, &s, 2).exposed_ms, 0.25 + 0.25);
+}
+
 static void a_slowdown_is_found_again(void **state) {
     (void)state;
     struct fabric quick = {.link_bytes_per_s = 1e12, .per_node = 8};
@@ -301,6 +327,7 @@ int main(void) {
             cmocka_unit_test(buckets_hide_all_but_the_last),
             cmocka_unit_test(only_the_last_micro_step_hides_anything),
             cmocka_unit_test(sharded_halves_the_reduction_and_gathers_under_forward),
+            cmocka_unit_test(a_tied_table_is_reduced_last_or_its_tokens_are),
             cmocka_unit_test(a_slowdown_is_found_again),
             cmocka_unit_test(what_the_fabric_cannot_tell_is_unknown),
     };
