@@ -259,6 +259,8 @@ static const struct column columns[] = {
                 .provenance = "nccl_max_ctas"},
         {"run_nccl_environment", "", "NCCL_* variables that the worker came with",
                 .provenance = "nccl_environment"},
+        {"run_rank_cpus", "", "by rank, the CPUs near its GPU that it was held to",
+                .provenance = "rank_cpus"},
 };
 enum { TAIL_COUNT = sizeof columns / sizeof *columns };
 

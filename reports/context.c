@@ -2,6 +2,11 @@
 
 #include <string.h>
 
+const struct context context_scaling = {.has = {[PARAM_RANKS] = true,
+                                                [PARAM_DDP] = true,
+                                                [PARAM_BUCKET_MB] = true,
+                                                [PARAM_THREADS] = true}};
+
 int context_compare_value(
         const struct params *a, const struct params *b, enum param which) {
     switch (axes_get(which)->type) {

@@ -17,6 +17,12 @@ struct context {
 };
 
 /*
+ * What a scaling series varies. Threads are matched by what they came to, not by how
+ * they were asked for.
+ */
+extern const struct context context_scaling;
+
+/*
  * Order two cells by the parameters that are not in `except`; 0 where they agree in all
  * of them. A total order, so equal cells come together when sorted.
  */

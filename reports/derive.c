@@ -102,22 +102,15 @@ static void against_baseline(struct tally *o, const struct tally *base) {
     set_metric(o, "memory_saving_pct", 100 * (1 - memory));
 }
 
-// A cell of a scaling series, apart from what the series varies. Threads are matched by
-// what they came to, not by how they were asked for.
-static const struct context scaling_except = {.has = {[PARAM_RANKS] = true,
-                                                      [PARAM_DDP] = true,
-                                                      [PARAM_BUCKET_MB] = true,
-                                                      [PARAM_THREADS] = true}};
-
 static int by_series(const void *a, const void *b) {
     const struct tally *x = *(const struct tally *const *)a;
     const struct tally *y = *(const struct tally *const *)b;
-    return context_compare(&x->cell->params, &y->cell->params, &scaling_except);
+    return context_compare(&x->cell->params, &y->cell->params, &context_scaling);
 }
 
 bool derive_is_series(const struct tally *a, const struct tally *b) {
     return !a->cell->excluded && !b->cell->excluded &&
-           context_compare(&a->cell->params, &b->cell->params, &scaling_except) == 0;
+           context_compare(&a->cell->params, &b->cell->params, &context_scaling) == 0;
 }
 
 static bool is_one_rank(const struct tally *o) {

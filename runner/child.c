@@ -132,6 +132,9 @@ static _Noreturn void become(
     if (!limit_data(spec->data_limit_bytes)) {
         give_up(fd, "limit its memory");
     }
+    if (spec->cpus && sched_setaffinity(0, sizeof *spec->cpus, spec->cpus)) {
+        give_up(fd, "choose its CPUs");
+    }
     if (!reset_signals()) {
         give_up(fd, "reset signals");
     }

@@ -9,6 +9,7 @@
 #ifndef RUNNER_CHILD_H
 #define RUNNER_CHILD_H
 
+#include <sched.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -25,6 +26,7 @@ struct child_spec {
     int keep_count;
     int cgroup_fd;            /* an open cgroup2 folder to start in, or -1 */
     int64_t data_limit_bytes; /* RLIMIT_DATA; 0: as the parent's */
+    const cpu_set_t *cpus;    /* where it may run; NULL: as the parent */
 };
 
 struct child {

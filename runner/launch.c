@@ -56,6 +56,15 @@ void launch_told(struct launch_gpus *out) {
             .missing_bytes = missing ? strtoll(missing, NULL, 10) : 0};
 }
 
+int launch_gpu_number(const struct launch_gpus *g, int index) {
+    const char *at = g->numbers ? g->numbers : "";
+    for (; *at && index > 0; index--) {
+        at += strcspn(at, ",");
+        at += *at == ',';
+    }
+    return *at ? (int)strtol(at, NULL, 10) : -1;
+}
+
 void launch_gpus_finish(struct launch_gpus *g) {
     free(g->numbers);
     *g = (struct launch_gpus){0};

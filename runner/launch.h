@@ -52,6 +52,10 @@ extern const struct launcher launch_local;
 
 /* In the supervisor: the GPUs it was started with; zeroed where it was told of none. */
 void launch_told(struct launch_gpus *out);
+
+/* The number of the `index`-th of them, −1 where there are fewer. */
+int launch_gpu_number(const struct launch_gpus *g, int index);
+
 void launch_gpus_finish(struct launch_gpus *g);
 
 #endif

@@ -114,6 +114,18 @@ static void add_gpus(const struct launch_gpus *gpus, json_t *provenance) {
     }
 }
 
+/* By rank, the CPUs that each was held to; nothing where none was. */
+static void add_cpus(const struct outcome *o, json_t *provenance) {
+    json_t *all = json_array();
+    for (int i = 0; i < o->count && o->ranks[i].cpus; i++) {
+        json_array_append_new(all, json_string(o->ranks[i].cpus));
+    }
+    if (json_array_size(all) > 0) {
+        json_object_set(provenance, "rank_cpus", all);
+    }
+    json_decref(all);
+}
+
 static json_t *provenance(const struct outcome *o) {
     json_t *p = json_object();
     struct text t = {0}, ignored = {0};
@@ -148,6 +160,7 @@ static json_t *provenance(const struct outcome *o) {
     if (o->gpus) {
         add_gpus(o->gpus, p);
     }
+    add_cpus(o, p);
     if (o->search) {
         json_object_set_new(p, "batch_search", json_deep_copy(o->search));
         json_object_set(p, "batch", json_object_get(o->search, "batch"));

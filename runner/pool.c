@@ -53,10 +53,10 @@ void pool_finish(struct pool *p) {
     *p = (struct pool){0};
 }
 
-bool pool_take(struct pool *p, int gpus, struct pool_lease *lease) {
-    int idle = 0;
+bool pool_take(struct pool *p, int gpus, bool first, struct pool_lease *lease) {
+    int idle = 0, among = first && gpus < p->gpu_count ? gpus : p->gpu_count;
     *lease = (struct pool_lease){0};
-    for (int i = 0; i < p->gpu_count; i++) {
+    for (int i = 0; i < among; i++) {
         idle += !p->busy[i];
     }
     if (p->taken >= p->places || idle < gpus) {

@@ -32,8 +32,12 @@ bool pool_init(struct pool *p, int places, const char *const *devices, int prese
         struct text *err);
 void pool_finish(struct pool *p);
 
-/* False where that much is not free now; `lease` is then empty. */
-bool pool_take(struct pool *p, int gpus, struct pool_lease *lease);
+/*
+ * False where that much is not free now; `lease` is then empty. `first`: only the first
+ * `gpus` of the pool will do, so that cells of a series, whatever their number of
+ * ranks, share their devices.
+ */
+bool pool_take(struct pool *p, int gpus, bool first, struct pool_lease *lease);
 void pool_give_back(struct pool *p, struct pool_lease *lease);
 
 /* "0,2" for CUDA_VISIBLE_DEVICES. */

@@ -69,8 +69,9 @@ void rank_finish(struct rank *r) {
     free(r->error);
     free(r->error_phase);
     free(r->garbage);
+    free(r->cpus);
     r->hello_body = r->facts = r->result = r->memory = r->ops = r->allreduce = NULL;
-    r->phase = r->error = r->error_phase = r->garbage = NULL;
+    r->phase = r->error = r->error_phase = r->garbage = r->cpus = NULL;
 }
 
 static void distrust(struct rank *r, const char *format, const char *detail) {

@@ -22,6 +22,7 @@ struct rank {
     bool started, ended;
     int end_order; /* 0 for the first rank seen to end */
     bool killed;   /* the supervisor signalled it before it ended */
+    char *cpus;    /* "0-31", that it was held to; NULL: any. Owned */
 
     int pipe_fd;      /* read end, non-blocking; -1 when closed */
     int write_fd;     /* what the child inherits; -1 in the parent once it runs */

@@ -20,6 +20,7 @@
 #include "runner/progress.h"
 #include "runner/queue.h"
 #include "runner/reclaim.h"
+#include "runner/series.h"
 #include "runner/signals.h"
 #include "runner/store.h"
 #include "runner/tuning.h"
@@ -197,6 +198,14 @@ static void start_claimed(struct run *r, struct queue_cell *item, char *const *w
     text_finish(&why);
 }
 
+/*
+ * Cells that are held against each other run on the same devices: all cells where one
+ * runs at a time, else those of a scaling series.
+ */
+static bool needs_first(const struct run *r, const struct cell *c, int gpus) {
+    return gpus > 0 && (r->options->jobs == 1 || series_has(&r->matrices.cells, c));
+}
+
 /* False where `item` had to be put back for want of a place or GPUs. */
 static bool start_one(struct run *r, struct queue_cell *item, struct text *err) {
     const struct params *p = &item->cell->params;
@@ -216,7 +225,7 @@ static bool start_one(struct run *r, struct queue_cell *item, struct text *err) 
             record_plainly(r, item, STATUS_UNSUPPORTED, text_get(&folder),
                     text_get(&why), err);
         }
-    } else if (!pool_take(&r->pool, gpus, &lease)) {
+    } else if (!pool_take(&r->pool, gpus, needs_first(r, item->cell, gpus), &lease)) {
         queue_put_back(&r->queue, item);
         started = false;
     } else {

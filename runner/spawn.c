@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "runner/placement.h"
 #include "runner/profile.h"
 
 static int open_output(
@@ -84,6 +85,8 @@ static char **rank_command(const struct spawn *s, char *const *before) {
 
 bool spawn_rank(const struct spawn *s, struct rank *r, struct text *err) {
     bool ok = false;
+    cpu_set_t cpus;
+    CPU_ZERO(&cpus);
     const char *profiler = s->spec->profiler;
     // One profile is enough: the other ranks do the same.
     char **before = profiler && *profiler && r->number == 0
@@ -104,12 +107,20 @@ bool spawn_rank(const struct spawn *s, struct rank *r, struct text *err) {
                 .keep_count = s->shm_fd >= 0 ? 2 : 1,
                 .cgroup_fd = s->cgroup_fd,
                 .data_limit_bytes = s->memory_limit,
+                .cpus = s->bus_id && placement_find(PLACEMENT_ROOT, s->bus_id, &cpus)
+                                ? &cpus
+                                : NULL,
         };
         ok = child_start(&r->child, &c, err);
     }
     // From here only the rank holds the write end, so its death is our end of file.
     close(r->write_fd);
     r->write_fd = -1;
+    if (ok && CPU_COUNT(&cpus) > 0) {
+        struct text list = {0};
+        placement_show(&cpus, &list);
+        r->cpus = text_take(&list);
+    }
     if (ok) {
         r->started = true;
         r->pid = r->child.pid;

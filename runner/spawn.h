@@ -12,7 +12,7 @@
 #include "matrix/text.h"
 #include "runner/rank.h"
 
-/* What the ranks of one attempt have in common. */
+/* What the ranks of one attempt have in common, and the next one's GPU. */
 struct spawn {
     const char *folder;    /* the attempt's */
     const char *spec_path; /* what the ranks read */
@@ -22,6 +22,8 @@ struct spawn {
     int shm_fd;           /* the memory they share, -1 for a single rank */
     int cgroup_fd;        /* the leaf's folder, or -1 */
     int64_t memory_limit; /* bytes per rank, 0 for none */
+    const char *bus_id;   /* PCI address of the rank's GPU, whose CPUs it is held to;
+                             NULL: it has none */
 };
 
 /*

@@ -121,6 +121,13 @@ static bool make_shared_memory(struct supervisor *s, struct text *err) {
            text_fail(err, "cannot make shared memory: %s", strerror(errno));
 }
 
+/* The PCI address of a rank's GPU; NULL where it has none that we know of. */
+static const char *bus_id_of(const struct supervisor *s, int rank) {
+    int number = launch_gpu_number(&s->gpus, rank);
+    return number >= 0 && number < s->machine.gpu_count ? s->machine.gpu_bus_ids[number]
+                                                        : NULL;
+}
+
 static bool start_rank(struct supervisor *s, struct rank *r, struct text *err) {
     struct spawn with = {.folder = s->folder,
             .spec_path = text_get(&s->spec_path),
@@ -129,7 +136,8 @@ static bool start_rank(struct supervisor *s, struct rank *r, struct text *err) {
             .world = s->count,
             .shm_fd = s->shm_fd,
             .cgroup_fd = s->cgroup.folder_fd,
-            .memory_limit = s->memory_limit};
+            .memory_limit = s->memory_limit,
+            .bus_id = bus_id_of(s, r->number)};
     if (!spawn_rank(&with, r, err)) {
         return false;
     }

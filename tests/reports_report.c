@@ -196,6 +196,7 @@ static void what_a_gpu_told_is_shown(void **state) {
                 folder_attempt(&s.folder, a, STATUS_OK, i ? 100 : 1000, 90 * MIB);
         folder_fact(r, "device", "NVIDIA H100 PCIe");
         folder_fact(r, "throttle_reasons", i ? "none" : "power cap");
+        folder_fact(r, "rank_cpus", "0-31");
         folder_metric(r, "flops_per_token", 1.89e11);
         folder_metric(r, "sm_clock_mhz", 1410);
         folder_metric(r, "joules_per_token", 0.25);
@@ -215,7 +216,7 @@ static void what_a_gpu_told_is_shown(void **state) {
     scene_says(&s, "demo_report.md", "On a GPU: the context of CUDA");
     scene_says(&s, "demo_memory.csv",
             ",context_bytes,handles_bytes,nccl_bytes,rest_bytes\n");
-    scene_says(&s, "demo_results.csv", ",power cap,,,,,,\n");
+    scene_says(&s, "demo_results.csv", ",power cap,,,,,,,0-31\n");
     scene_close(&s);
 }
 

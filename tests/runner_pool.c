@@ -18,20 +18,20 @@ static void cells_get_disjoint_gpus_or_none(void **state) {
     struct pool p;
     struct pool_lease a, b, c;
     assert_true(pool_init(&p, 3, NULL, 4, &err));
-    assert_true(pool_take(&p, 2, &a));
-    assert_false(pool_take(&p, 3, &b));
+    assert_true(pool_take(&p, 2, false, &a));
+    assert_false(pool_take(&p, 3, false, &b));
     assert_false(b.held);
-    assert_true(pool_take(&p, 2, &b));
+    assert_true(pool_take(&p, 2, false, &b));
     pool_show(&a, &shown);
     text_add(&shown, " ");
     pool_show(&b, &shown);
     assert_string_equal(text_get(&shown), "0,1 2,3");
     pool_give_back(&p, &a);
-    assert_true(pool_take(&p, 1, &a));
+    assert_true(pool_take(&p, 1, false, &a));
     assert_int_equal(a.gpus[0], 0);
-    assert_true(pool_take(&p, 0, &c)); // the third place
+    assert_true(pool_take(&p, 0, false, &c)); // the third place
     struct pool_lease d;
-    assert_false(pool_take(&p, 0, &d));
+    assert_false(pool_take(&p, 0, false, &d));
     pool_give_back(&p, &a);
     pool_give_back(&p, &b);
     pool_give_back(&p, &c);
@@ -48,7 +48,7 @@ static void devices_are_those_named(void **state) {
     const char *const named[] = {"3,1", NULL};
     assert_true(pool_init(&p, 1, named, 4, &err));
     assert_int_equal(p.gpu_count, 2);
-    assert_true(pool_take(&p, 1, &a));
+    assert_true(pool_take(&p, 1, false, &a));
     assert_int_equal(a.gpus[0], 3);
     pool_give_back(&p, &a);
     pool_finish(&p);
@@ -60,6 +60,28 @@ static void devices_are_those_named(void **state) {
         text_clear(&err);
     }
     text_finish(&err);
+}
+
+static void series_keeps_to_the_first_gpus(void **state) {
+    (void)state;
+    struct text err = {0};
+    struct pool p;
+    struct pool_lease a, b, c;
+    const char *const named[] = {"2,0,3", NULL};
+    assert_true(pool_init(&p, 3, named, 4, &err));
+    assert_true(pool_take(&p, 1, true, &a));
+    assert_int_equal(a.gpus[0], 2); // the first that was named
+    assert_false(pool_take(&p, 2, true, &b));
+    assert_true(pool_take(&p, 1, false, &b));
+    pool_give_back(&p, &a);
+    assert_false(pool_take(&p, 2, true, &c)); // two are idle, but not those two
+    pool_give_back(&p, &b);
+    assert_true(pool_take(&p, 2, true, &c));
+    assert_int_equal(c.gpus[0], 2);
+    assert_int_equal(c.gpus[1], 0);
+    pool_give_back(&p, &c);
+    assert_false(pool_take(&p, 4, true, &c)); // more than there are
+    pool_finish(&p);
 }
 
 static void each_clock_strikes_in_its_phase_only(void **state) {
@@ -134,6 +156,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
             cmocka_unit_test(cells_get_disjoint_gpus_or_none),
             cmocka_unit_test(devices_are_those_named),
+            cmocka_unit_test(series_keeps_to_the_first_gpus),
             cmocka_unit_test(each_clock_strikes_in_its_phase_only),
             cmocka_unit_test(repeats_are_interleaved),
             cmocka_unit_test(repeats_of_a_cell_never_overlap),

@@ -17,6 +17,17 @@ for gpu in 0000:65:00.0 0000:ca:00.0; do
     mkdir -p "/proc/driver/nvidia/gpus/$gpu"
     printf 'Model: \t\t Fake GPU\n' >"/proc/driver/nvidia/gpus/$gpu/information"
 done
+# Two CPUs of ours, or one twice, stand for those near each GPU, where the kernel's
+# own list can be mounted over; the last line of every cell's record tells of them.
+cpus=$(sed -n 's/^Cpus_allowed_list:[[:space:]]*//p' /proc/self/status | tr , '\n')
+near=("$(head -n 1 <<<"$cpus" | cut -d- -f1)" "$(tail -n 1 <<<"$cpus" | cut -d- -f2)")
+pci=0
+if mount -t tmpfs none /sys/bus/pci/devices 2>/dev/null; then
+    pci=1
+    mkdir /sys/bus/pci/devices/0000:{65,ca}:00.0
+    echo "${near[0]}" >/sys/bus/pci/devices/0000:65:00.0/local_cpulist
+    echo "${near[1]}" >/sys/bus/pci/devices/0000:ca:00.0/local_cpulist
+fi
 source tests/helpers/runner.sh
 mkdir "$folder/bin"
 cp "$build/runner" "$folder/bin/runner"
@@ -41,7 +52,7 @@ experiments:
   - name: one
     env: {MISBEHAVE: ok, HELD: "3"}
   - name: two
-    env: {MISBEHAVE: ok}
+    env: {MISBEHAVE: ok, NCCL_ALGO: Ring, NCCL_PROTO: LL}
     ranks: 2
     ddp: naive
   - name: host
@@ -53,6 +64,7 @@ experiments:
     ranks: 3
     ddp: naive
 YAML
+export NCCL_DEBUG=WARN NCCL_PROTO=Simple
 run m.yaml
 expect "cells run on GPUs" 0 'ok +one' 'ok +two' 'ok +host' \
     'oom_device +full .*device memory: out of memory' \
@@ -67,6 +79,21 @@ numbers() {
 [ "$(numbers host)" = "" ] || not_ok "none is named for the CPU: $(numbers host)"
 grep -qx '0,1 PCI_BUS_ID' results/m/cells/two-*/attempt-1/visible ||
     not_ok "and those are what it sees"
+for rank in 0 1; do
+    saw=$(echo results/m/cells/two-*/attempt-1/saw$rank)
+    [ "$(grep ^NCCL_ "$saw" | tr '\n' ' ')" = "NCCL_ALGO=Ring NCCL_DEBUG=WARN NCCL_PROTO=LL " ] ||
+        not_ok "rank $rank sees NCCL's variables, the cell's before ours: $(cat "$saw")"
+    [ $pci = 0 ] || grep -qx "cpus ${near[rank]}" "$saw" ||
+        not_ok "rank $rank runs near its GPU: $(cat "$saw")"
+done
+unset NCCL_DEBUG NCCL_PROTO
+if [ $pci = 1 ]; then
+    tr -d ' \n' <"$(ls results/m/cells/two-*/attempt-1/record.json)" |
+        grep -q "\"rank_cpus\":\[\"${near[0]}\",\"${near[1]}\"\]" ||
+        not_ok "the record tells where the ranks ran"
+    grep -q rank_cpus results/m/cells/host-*/attempt-1/record.json &&
+        not_ok "on the CPU a rank runs anywhere"
+fi
 [ "$(cat hold)" = 0 ] || not_ok "memory that was held was waited for"
 grep -q not_back_bytes results/m/cells/*/attempt-1/record.json && not_ok "and came back"
 grep -q 'oom_device.*8.0 KiB asked\|8192\|out of memory' results/m/m_report.md ||
@@ -75,6 +102,25 @@ run m.yaml --only full --strict
 expect "--strict refuses an out-of-memory of the device" 1
 run m.yaml --only full
 expect "which passes without" 0 '1 cell had fresh results'
+
+matrix series <<'YAML'
+description: Do cells of a scaling series share their GPUs?
+defaults: {steps: 5, warmup_steps: 1, device: cuda, env: {MISBEHAVE: ok, HELD: "1"}}
+experiments:
+  - name: s
+    axes: {batch: [4, 8]}
+    zip: [{ranks: [1, 2], ddp: [none, naive]}]
+YAML
+run series.yaml --jobs 2
+expect "a scaling series runs" 0 '4 attempts, 4 ok'
+for record in results/series/cells/*/attempt-1/record.json; do
+    numbers=$(tr -d ' \n' <"$record" | sed 's/.*"gpu_numbers":\[\([0-9,]*\)\].*/\1/')
+    [[ $record = *ranks=2* && $numbers = 0,1 || $record = *ranks=1* && $numbers = 0 ]] ||
+        not_ok "it stays on its devices: $record on $numbers"
+done
+run series.yaml --devices 1 --fresh
+expect "and asks for more than this run has at once" 0 '2 ok, 2 unsupported' \
+    'unsupported +s/.*asks for 2 GPUs, this run has 1'
 
 matrix held <<'YAML'
 description: What if memory never comes back?
