@@ -3,7 +3,8 @@
  * added up again and again. A repetition begins when a sum of a few elements has ended,
  * which brings the ranks together to within what one message takes, wherever their
  * hosts are; it is timed by marks on the rank's stream, and counts as long as it took
- * the slowest rank.
+ * the slowest rank. A GPU is kept busy until a lot of repetitions is queued, so that
+ * launching them is not what is timed.
  */
 #include "worker/allreduce.h"
 
@@ -21,7 +22,7 @@
 
 enum {
     SHARE = 4, // an array takes at most this part of the memory there is
-    AHEAD = 4, // repetitions queued before the first of them is awaited
+    LOT = 8,   // repetitions queued before the first of them is awaited
     STAGING_BYTES = 1 << 22
 };
 
@@ -35,7 +36,7 @@ struct probe {
     enum dtype type;
     int64_t most_bytes; // the largest size that every rank has room for
     void *array, *staging;
-    struct device_event *from[AHEAD], *to[AHEAD];
+    struct device_event *from[LOT], *to[LOT];
     double best_bus, latency_ms, startup_ms;
 };
 
@@ -93,7 +94,7 @@ static bool create_stream(struct probe *p) {
     struct stream_options options = {.device = p->device, .threads = 1};
     struct kernel_error why = {0};
     bool done = p->kernels->stream_create(&options, &p->stream, &why);
-    for (int i = 0; done && i < AHEAD; i++) {
+    for (int i = 0; done && i < LOT; i++) {
         done = p->kernels->event_create(p->stream, &p->from[i], &why) &&
                p->kernels->event_create(p->stream, &p->to[i], &why);
     }
@@ -306,19 +307,29 @@ static bool finish_timed(struct probe *p, int slot, double *ms) {
     return check_kernel(p, done, &why);
 }
 
+/* Something for a device to do while the host queues a lot: else small sizes would be
+ * timed by how fast they are launched. */
+static bool keep_busy(struct probe *p) {
+    const struct kernels *k = p->kernels;
+    struct kernel_error why = {0};
+    bool done = !backend_on_gpu() ||
+                k->fill(p->stream, p->array, 0, (size_t)p->most_bytes, &why);
+    return check_kernel(p, done, &why);
+}
+
 /* `n` repetitions, after some that nobody looks at. */
 static bool repeat(struct probe *p, int64_t count, int n, double *ms) {
-    int warmup = backend_on_gpu() ? 5 : 2, total = warmup + n;
-    for (int i = 0; i < total + AHEAD; i++) {
-        double one;
-        int finished = i - AHEAD;
-        if (finished >= 0 && !finish_timed(p, finished % AHEAD, &one)) {
-            return false;
+    for (int i = backend_on_gpu() ? -5 : -2; i < n; i += LOT) {
+        int lot = n - i < LOT ? n - i : LOT;
+        bool good = keep_busy(p);
+        for (int slot = 0; good && slot < lot; slot++) {
+            good = queue_timed(p, count, slot);
         }
-        if (finished >= warmup) {
-            ms[finished - warmup] = one;
+        for (int slot = 0; good && slot < lot; slot++) {
+            double unused;
+            good = finish_timed(p, slot, i + slot < 0 ? &unused : &ms[i + slot]);
         }
-        if (i < total && !queue_timed(p, count, i % AHEAD)) {
+        if (!good) {
             return false;
         }
     }
@@ -412,7 +423,7 @@ static bool send_result(struct probe *p) {
 }
 
 static void finish(struct probe *p) {
-    for (int i = 0; i < AHEAD; i++) {
+    for (int i = 0; i < LOT; i++) {
         p->kernels->event_destroy(p->from[i]);
         p->kernels->event_destroy(p->to[i]);
     }

@@ -13,6 +13,8 @@ from .attempt import Failure, unsupported
 
 LEAST, MOST, FACTOR = 64 << 10, 1 << 30, 4
 SHARE = 4  # an array takes at most this part of the memory there is
+LOT = 8  # repetitions queued while the GPU is kept busy
+BUSY_CYCLES = 2_000_000  # of its clock: about a millisecond
 PIECE = 1 << 18  # elements checked at once
 TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 # Whole numbers from 0 to 3, so that 64 ranks stay below 256, up to where bf16 has all.
@@ -112,7 +114,12 @@ class Probe:
         marks, skipped = [], 5 if self.cuda else 2
         size = array.numel() * array.element_size()
         with self.ranks.meeting():
-            for _ in range(skipped + self.repetitions(size)):
+            for i in range(skipped + self.repetitions(size)):
+                if self.cuda and i % LOT == 0:
+                    # Something to do while a lot is queued: else small sizes would be
+                    # timed by how fast they are launched.
+                    torch.cuda.synchronize()
+                    torch.cuda._sleep(BUSY_CYCLES)
                 dist.all_reduce(few)
                 begin = self.now()
                 dist.all_reduce(array)
