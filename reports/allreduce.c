@@ -181,6 +181,29 @@ static void add_groups(struct page *p, const struct curves *c) {
     text_finish(&name);
 }
 
+/* Which way the largest array went, where NCCL told. */
+static void add_ways(struct page *p, const struct curves *c) {
+    size_t said = 0;
+    for (size_t i = 0; i < c->count; i++) {
+        const struct record *r = &c->items[i].cell->last->record;
+        struct text way = {0}, version = {0};
+        fresh_provenance(r, "nccl_path", &way);
+        fresh_provenance(r, "nccl_version", &version);
+        if (way.size) {
+            text_add(&p->markdown,
+                    said++ ? "" : "The way of the largest array, in NCCL's words:\n\n");
+            text_add(&p->markdown, "- ");
+            markdown_add_code(&p->markdown, c->items[i].cell->cell->id);
+            text_addf(&p->markdown, ": NCCL %s, ", text_get(&version));
+            markdown_add_code(&p->markdown, text_get(&way));
+            text_add(&p->markdown, "\n");
+        }
+        text_finish(&way);
+        text_finish(&version);
+    }
+    text_add(&p->markdown, said ? "\n" : "");
+}
+
 /* Whose curve ends early, and why. */
 static void add_left_out(struct page *p, const struct curves *c) {
     size_t said = 0;
@@ -255,6 +278,7 @@ bool allreduce_add(struct page *p, struct text *err) {
                 "one is shown.\n\n");
         add_groups(p, &c);
         add_left_out(p, &c);
+        add_ways(p, &c);
     }
     curves_finish(&c);
     return ok;

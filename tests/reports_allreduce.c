@@ -83,6 +83,7 @@ static void curves_stand_side_by_side_and_answer(void **state) {
         scene_is_silent(&s, "demo_report.md", silent[i]);
     }
     scene_says(&s, "demo_report.md", "- **all-reduce**: a repetition begins");
+    scene_is_silent(&s, "demo_report.md", "NCCL");
     scene_close(&s);
 }
 
@@ -94,9 +95,14 @@ static void a_curve_beside_training_is_told_after_it(void **state) {
     size_t c = folder_cell(&s.folder, "c", "c", "task=allreduce ranks=2", NULL);
     folder_attempt(&s.folder, a, STATUS_OK, 100, MIB);
     add_curve(&s, c, 8, 0.5, 1e9);
+    struct record *r = &s.folder.cells[c].attempts[0].record;
+    folder_fact(r, "nccl_version", "2.28.3");
+    folder_fact(r, "nccl_path", "AllReduce: 64 Bytes -> Algo RING proto LL");
     scene_report(&s);
     scene_says(&s, "demo_report.md", "- **native, 2 ranks**: at best 8.000 GB/s");
     scene_says(&s, "demo_report.md", "## All-reduce\n");
+    scene_says(&s, "demo_report.md",
+            "- `c`: NCCL 2.28.3, `AllReduce: 64 Bytes -> Algo RING proto LL`\n");
     scene_says(&s, "demo_report.md", "- **tokens/s**: tokens trained");
     scene_is_silent(&s, "demo_report.md", "Without scaling efficiency");
     scene_is_silent(&s, "demo_report.md", "Without the largest sizes");
