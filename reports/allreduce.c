@@ -194,7 +194,9 @@ static void add_ways(struct page *p, const struct curves *c) {
                     said++ ? "" : "The way of the largest array, in NCCL's words:\n\n");
             text_add(&p->markdown, "- ");
             markdown_add_code(&p->markdown, c->items[i].cell->cell->id);
-            text_addf(&p->markdown, ": NCCL %s, ", text_get(&version));
+            text_add(&p->markdown, ": NCCL ");
+            markdown_add_text(&p->markdown, text_get(&version));
+            text_add(&p->markdown, ", ");
             markdown_add_code(&p->markdown, text_get(&way));
             text_add(&p->markdown, "\n");
         }
