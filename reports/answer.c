@@ -317,8 +317,11 @@ static void add_scaling(struct page *p) {
         }
         double efficiency = tally_metric(best, "scaling_efficiency");
         human_phrase(&p->markdown, ": at best ", HUMAN_PERCENT, 100 * efficiency, "");
+        bool shares = params_integer(&best->cell->params, PARAM_DDP) == DDP_SHARDED;
         text_addf(&p->markdown, " efficiency (%s%s), ", best->scaling,
-                efficiency > 1 ? "; above 100 %: a slow one-rank cell flatters" : "");
+                efficiency <= 1 ? ""
+                : shares        ? "; above 100 %: its ranks share the optimizer out"
+                                : "; above 100 %: a slow one-rank cell flatters");
         markdown_add_code(&p->markdown, best->cell->id);
         double more = tally_metric(best, "memory_overhead_bytes");
         if (more == 0) {

@@ -110,6 +110,7 @@ static void add_curves(struct outlook *o, const struct tallies *all) {
     for (size_t i = 0; i < all->count; i++) {
         const struct tally *t = all->items + i;
         struct outlook_curve c = {.tally = t};
+        o->stale_curves += t->stale && t->last && t->last->record.allreduce;
         if (tally_counts(t) && t->last->record.allreduce &&
                 fabric_curve_read(&c.curve, t->last->record.allreduce, ranks_of(t))) {
             o->curves = text_reallocate(

@@ -52,6 +52,7 @@ struct outlook {
     struct outlook_question question;
     struct outlook_curve *curves; /* all owned */
     size_t curve_count;
+    size_t stale_curves; /* left out: of another build or machine */
     struct outlook_base *bases;
     size_t base_count;
     struct outlook_row *rows; /* base by base, wrapper by wrapper, ranks ascending */

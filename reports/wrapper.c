@@ -1,6 +1,7 @@
 /* Kernel × wrapper: what more ranks bring, and what they cost in memory. */
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "reports/choice.h"
 #include "reports/markdown.h"
@@ -15,8 +16,18 @@ static const struct context own = {.has = {[PARAM_KERNEL] = true,
 static int by_rest(const void *a, const void *b) {
     const struct tally *x = *(const struct tally *const *)a;
     const struct tally *y = *(const struct tally *const *)b;
+    static const enum param within[] = {
+            PARAM_KERNEL, PARAM_RANKS, PARAM_DDP, PARAM_BUCKET_MB};
     int order = context_compare(&x->cell->params, &y->cell->params, &own);
+    for (size_t i = 0; !order && i < sizeof within / sizeof *within; i++) {
+        order = context_compare_value(&x->cell->params, &y->cell->params, within[i]);
+    }
     return order ? order : (x > y) - (x < y);
+}
+
+// Two experiments may share a cell: people see it once.
+static bool is_repeated(const struct tally *o, const struct tally *before) {
+    return before && strcmp(o->cell->hash, before->cell->hash) == 0;
 }
 
 // The naive wrapper of the same kernel and ranks, within one table.
@@ -246,21 +257,31 @@ static bool is_strong(const struct tally *o) {
     return params_integer(&o->cell->params, PARAM_GLOBAL_BATCH) > 0;
 }
 
-static void add_title(struct page *p, const char *rest, bool strong) {
+/* Of what tells tables apart, what means something to these cells. */
+static void add_title(struct page *p, const struct tally *o, struct context rest) {
+    bool strong = is_strong(o);
+    struct text title = {0};
+    rest.has[PARAM_BATCH] &= !strong;
+    rest.has[PARAM_GLOBAL_BATCH] &= strong;
+    rest.has[PARAM_COMPILE_MODE] &=
+            params_integer(&o->cell->params, PARAM_ENGINE) == ENGINE_TORCH_COMPILE;
+    context_show(&o->cell->params, &rest, &title);
     text_addf(&p->markdown, "%s scaling", strong ? "Strong" : "Weak");
-    if (*rest) {
+    if (title.size) {
         text_add(&p->markdown, " with ");
-        markdown_add_code(&p->markdown, rest);
+        markdown_add_code(&p->markdown, text_get(&title));
     }
     text_add(&p->markdown, ":\n\n");
+    text_finish(&title);
 }
 
 static void add_notes(struct page *p, const struct table *t,
         const struct tally *const *group, size_t count) {
     if (table_is_noted(t, PAGE_ROWS)) {
         text_add(&p->markdown,
-                TABLE_NOTE " Above 100 %: the one-rank cell is held up by something "
-                           "that more ranks are not, as a host that feeds the GPU too "
+                TABLE_NOTE " Above 100 %: the one-rank cell does more, as under "
+                           "`sharded`, whose ranks share the optimizer's work out, or "
+                           "is held up by something, as a host that feeds the GPU too "
                            "slowly. Efficiency against a slow base flatters; compare "
                            "tokens/s.\n\n");
     }
@@ -277,11 +298,13 @@ static void add_group(struct page *p, struct table *all,
     struct table t = {0};
     add_columns(&t, strong);
     for (size_t i = 0; i < count; i++) {
-        add_row(&t, p->tallies, group[i], group, count, text_get(&title));
+        if (!is_repeated(group[i], i ? group[i - 1] : NULL)) {
+            add_row(&t, p->tallies, group[i], group, count, text_get(&title));
+        }
         add_row(all, p->tallies, group[i], group, count, text_get(&title));
     }
     if (show) {
-        add_title(p, text_get(&title), strong);
+        add_title(p, group[0], rest);
         page_add_table(p, &t, "kernel_wrapper");
         add_notes(p, &t, group, count);
     }

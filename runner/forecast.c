@@ -221,6 +221,11 @@ static bool explain(const struct outlook *l, struct text *err) {
     const char *reasons = text_get(&l->skipped);
     int first = (int)strcspn(reasons, "\n");
     bool curve = !l->curve_count && !(l->question.links.link_bytes_per_s > 0);
+    if (curve && l->stale_curves) {
+        return text_fail(err, "the all-reduce curves here are stale, of another build "
+                              "or machine; run matrix/allreduce.yaml again, or give "
+                              "--link GB/s");
+    }
     if (curve) {
         return text_fail(err, "there is no all-reduce curve in these results; run "
                               "matrix/allreduce.yaml, or give --link GB/s");

@@ -181,6 +181,23 @@ static void links_stand_in_for_a_curve(void **state) {
     finish(&o, &t, &f);
 }
 
+static void stale_curves_are_left_out(void **state) {
+    (void)state;
+    struct folder f;
+    struct tallies t;
+    struct outlook o;
+    struct outlook_question q = question();
+    folder_init(&f, "demo", "", "");
+    add_curve(&f, "curve", "task=allreduce ranks=2", 2);
+    folder_fact(&f.cells->attempts->record, "worker_build", "of yesterday");
+    add(&f, "one", "threads=1", 20, 0);
+    look(&o, &t, &f, &q);
+    assert_int_equal(o.row_count, 0);
+    assert_int_equal(o.curve_count, 0);
+    assert_int_equal(o.stale_curves, 1);
+    finish(&o, &t, &f);
+}
+
 static void records_without_phases_are_named(void **state) {
     (void)state;
     struct folder f;
@@ -297,6 +314,7 @@ int main(void) {
             cmocka_unit_test(the_slowdown_is_fitted_to_measured_backwards),
             cmocka_unit_test(the_curve_most_alike_is_taken),
             cmocka_unit_test(links_stand_in_for_a_curve),
+            cmocka_unit_test(stale_curves_are_left_out),
             cmocka_unit_test(records_without_phases_are_named),
             cmocka_unit_test(without_a_one_rank_cell_its_own_phases_serve),
             cmocka_unit_test(strong_scaling_starts_from_the_whole_batch),
