@@ -118,7 +118,7 @@ static int find_writer(void) {
     DIR *folder = opendir("/proc/self/fd");
     struct dirent *entry;
     while (folder && found < 0 && (entry = readdir(folder)) != NULL) {
-        int fd = atoi(entry->d_name);
+        int fd = (int)strtol(entry->d_name, NULL, 10);
         snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
         ssize_t size = readlink(link, target, sizeof target - 1);
         if (fd == state.fd || size < 0) {
