@@ -81,6 +81,7 @@ static void add_columns(struct table *t, bool strong) {
     table_add_number(t, "peak_bytes", "peak memory a rank", HUMAN_BYTES);
     table_add_number(t, "memory_overhead_bytes", "memory overhead", HUMAN_BYTES);
     table_add_number(t, "memory_overhead_pct", "overhead", HUMAN_CHANGE);
+    table_add_number(t, "nccl_bytes", "taken by NCCL", HUMAN_BYTES);
     table_add_text(t, "hash", "hash");
     table_show_last(t, TABLE_CSV_ONLY);
     table_add_code(t, "engine", "engine");
@@ -168,6 +169,7 @@ static void add_row(struct table *t, const struct tallies *all, const struct tal
     table_put_number(t, counts ? tally_metric(o, "peak_bytes") : NAN);
     table_put_number(t, tally_metric(o, "memory_overhead_bytes"));
     table_put_number(t, tally_metric(o, "memory_overhead_pct"));
+    table_put_number(t, counts ? tally_metric(o, "nccl_bytes") : NAN);
     table_put_text(t, o->cell->hash);
     table_put_text(t, params_choice(p, PARAM_ENGINE));
 }
