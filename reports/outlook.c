@@ -376,7 +376,9 @@ void outlook_init(struct outlook *o, const struct tallies *const *all, size_t co
             }
         }
     }
-    qsort(o->rows, o->row_count, sizeof *o->rows, by_place);
+    if (o->row_count) {
+        qsort(o->rows, o->row_count, sizeof *o->rows, by_place);
+    }
     for (size_t i = 0; i < o->base_count; i++) {
         fit_slowdown(o, i);
     }
