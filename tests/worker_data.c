@@ -155,6 +155,72 @@ static void all_ranks_together_see_each_token_once_an_epoch(void **state) {
     data_destroy(d);
 }
 
+enum { JOINED = 24, SEQ = 8 }; // rows that all ranks take together in a micro-step
+
+/* Micro-step `micro` of a step as all ranks take it together: [JOINED, SEQ] of each. */
+static void join(const struct data *d, int world, int accumulate, int64_t end,
+        int64_t step, int micro, int32_t *in, int32_t *out, int64_t *rows) {
+    int32_t part[2][2 * JOINED * SEQ];
+    int batch = JOINED / world, size = batch * SEQ;
+    *rows = 0;
+    for (int rank = 0; rank < world; rank++) {
+        struct data_share s = {accumulate, batch, rank, world, end};
+        data_training_step(d, &s, step, part[0], part[1]);
+        memcpy(in + rank * size, part[0] + micro * size, (size_t)size * sizeof *in);
+        memcpy(out + rank * size, part[1] + micro * size, (size_t)size * sizeof *out);
+        *rows += data_share_rows(&s, step);
+    }
+}
+
+static void any_number_of_ranks_sees_one_ranks_joined_batch(void **state) {
+    (void)state;
+    static const int worlds[] = {1, 2, 3, 4, 8};
+    write_counting("bytes", 0, 241); // 30 windows
+    struct data *d = load("bytes", "100/0/0", SEQ);
+    int32_t in[JOINED * SEQ], out[JOINED * SEQ], alone[2][JOINED * SEQ];
+    for (int w = 0; w < 5; w++) {
+        for (int accumulate = 1; accumulate <= 2; accumulate++) {
+            for (int64_t i = 0; i < 8; i++) {
+                int64_t rows;
+                data_training_batch(d, i * JOINED, JOINED, alone[0], alone[1]);
+                join(d, worlds[w], accumulate, INT64_MAX, i / accumulate,
+                        (int)(i % accumulate), in, out, &rows);
+                assert_memory_equal(in, alone[0], sizeof in);
+                assert_memory_equal(out, alone[1], sizeof out);
+                assert_int_equal(rows, accumulate * JOINED);
+            }
+        }
+    }
+    data_destroy(d);
+}
+
+static void epochs_end_within_a_step_for_any_number_of_ranks(void **state) {
+    (void)state;
+    static const int worlds[] = {1, 2, 3, 4, 8};
+    write_counting("bytes", 0, 241); // 30 windows: 3 epochs are 3 steps of 24 and 18
+    struct data *d = load("bytes", "100/0/0", SEQ);
+    int32_t in[JOINED * SEQ], out[JOINED * SEQ], alone[2][JOINED * SEQ];
+    for (int w = 0; w < 5; w++) {
+        int seen[256] = {0};
+        for (int64_t step = 0; step < 4; step++) {
+            int64_t rows;
+            join(d, worlds[w], 1, 90, step, 0, in, out, &rows);
+            assert_int_equal(rows, step < 3 ? 24 : 18);
+            data_training_batch(d, step * JOINED, JOINED, alone[0], alone[1]);
+            for (int i = 0; i < JOINED * SEQ; i++) {
+                bool real = i < rows * SEQ;
+                assert_int_equal(in[i], real ? alone[0][i] : 0);
+                assert_int_equal(out[i], real ? alone[1][i] : -1);
+                seen[real ? out[i] : 0] += real;
+            }
+        }
+        for (int i = 0; i < 256; i++) {
+            assert_int_equal(seen[i], i > 0 && i < 241 ? 3 : 0);
+        }
+    }
+    data_destroy(d);
+}
+
 static void uneven_ends_are_left_out_by_turns(void **state) {
     (void)state;
     write_counting("bytes", 0, 247); // 246 pairs: 30 windows of 8, and 6 over
@@ -315,6 +381,8 @@ int main(void) {
             cmocka_unit_test(splits_are_contiguous_and_lose_nothing),
             cmocka_unit_test(evaluation_in_parts_is_evaluation_in_one),
             cmocka_unit_test(all_ranks_together_see_each_token_once_an_epoch),
+            cmocka_unit_test(any_number_of_ranks_sees_one_ranks_joined_batch),
+            cmocka_unit_test(epochs_end_within_a_step_for_any_number_of_ranks),
             cmocka_unit_test(uneven_ends_are_left_out_by_turns),
             cmocka_unit_test(samples_do_not_depend_on_how_they_are_asked_for),
             cmocka_unit_test(another_seed_deals_another_order_of_the_same_corpus),

@@ -179,6 +179,39 @@ void data_training_batch(const struct data *d, int64_t first, int64_t batch,
     }
 }
 
+/* The first sample of a rank's micro-step. */
+static int64_t first_sample(const struct data_share *s, int64_t step, int64_t micro) {
+    return ((step * s->accumulate + micro) * s->world + s->rank) * s->batch;
+}
+
+/* Of the batch that begins with sample `first`. */
+static int64_t rows_before_end(const struct data_share *s, int64_t first) {
+    int64_t left = s->end - first;
+    return left < 0 ? 0 : left < s->batch ? left : s->batch;
+}
+
+int64_t data_share_rows(const struct data_share *s, int64_t step) {
+    int64_t rows = 0;
+    for (int64_t micro = 0; micro < s->accumulate; micro++) {
+        rows += rows_before_end(s, first_sample(s, step, micro));
+    }
+    return rows;
+}
+
+void data_training_step(const struct data *d, const struct data_share *s, int64_t step,
+        int32_t *inputs, int32_t *targets) {
+    int64_t size = s->batch * d->seq_len;
+    for (int64_t micro = 0; micro < s->accumulate; micro++) {
+        int64_t first = first_sample(s, step, micro), at = micro * size;
+        int64_t real = rows_before_end(s, first);
+        data_training_batch(d, first, real, inputs + at, targets + at);
+        for (int64_t i = at + real * d->seq_len; i < at + size; i++) {
+            inputs[i] = 0;
+            targets[i] = -1;
+        }
+    }
+}
+
 int64_t data_evaluation_batch(const struct data *d, enum split split, int64_t first,
         int64_t batch, int32_t *inputs, int32_t *targets) {
     const uint16_t *tokens = d->tokens + d->starts[split];

@@ -7,7 +7,8 @@
  * number i mod windows of epoch i ÷ windows. So no pair is seen twice in an epoch, and
  * fewer than seq_len of them, other ones each epoch, are not seen, whatever the number
  * of ranks. Rank r of w takes samples (step·accumulate + micro)·batch·w + r·batch … +
- * batch − 1.
+ * batch − 1 in step `step`; so what all ranks take together is one rank's on the joined
+ * batch.
  */
 #ifndef WORKER_DATA_H
 #define WORKER_DATA_H
@@ -54,6 +55,23 @@ int64_t data_windows(const struct data *d, enum split split);
 
 /* inputs and targets [batch, seq_len]: samples `first` … `first` + batch − 1. */
 void data_training_batch(const struct data *d, int64_t first, int64_t batch,
+        int32_t *inputs, int32_t *targets);
+
+/* One rank's part in every step. */
+struct data_share {
+    int64_t accumulate, batch; /* micro-steps, and rows of each */
+    int rank, world;
+    int64_t end; /* samples there are for all ranks: epochs × windows, or INT64_MAX */
+};
+
+/* Of its accumulate × batch rows in step `step` (0 …), those before the end. */
+int64_t data_share_rows(const struct data_share *s, int64_t step);
+
+/*
+ * inputs and targets [accumulate, batch, seq_len]: its rows of step `step`. Those past
+ * the end, which only the last step may have, are no samples: their targets are −1.
+ */
+void data_training_step(const struct data *d, const struct data_share *s, int64_t step,
         int32_t *inputs, int32_t *targets);
 
 /*

@@ -38,14 +38,13 @@ static void set_real(json_t *fields, const char *name, double value) {
 
 static void add_time(struct trainer *t, json_t *fields) {
     int64_t timed = t->steps - t->warmup_steps;
-    double world = t->options.world;
-    double tokens = (double)(timed * t->step_tokens);
+    double tokens = (double)trainer_tokens_of_all(t, t->warmup_steps, t->steps);
     double median = statistics_quantile(t->step_ms, timed, 0.5);
     double p10 = statistics_quantile(t->step_ms, timed, 0.1);
     double p90 = statistics_quantile(t->step_ms, timed, 0.9);
     // The runner knows better: all ranks' tokens over the slowest rank's time.
-    set_real(fields, "tokens_per_s", tokens * world / t->window_ms * 1e3);
-    set_integer(fields, "window_tokens", timed * t->step_tokens);
+    set_real(fields, "tokens_per_s", tokens / t->window_ms * 1e3);
+    set_integer(fields, "window_tokens", trainer_tokens(t, t->warmup_steps, t->steps));
     set_real(fields, "window_ms", t->window_ms);
     set_integer(fields, "window_steps", timed);
     set_real(fields, "step_ms_median", median);
@@ -61,9 +60,8 @@ static void add_time(struct trainer *t, json_t *fields) {
     set_real(fields, "startup_ms", t->startup_ms);
     set_real(fields, "train_s", t->train_ms / 1e3);
     double epoch_tokens = (double)data_facts(t->data)->tokens[SPLIT_TRAIN];
-    set_real(fields, "s_per_epoch",
-            epoch_tokens / (tokens * world) * t->window_ms / 1e3);
-    set_integer(fields, "tokens_trained", t->steps * t->step_tokens);
+    set_real(fields, "s_per_epoch", epoch_tokens / tokens * t->window_ms / 1e3);
+    set_integer(fields, "tokens_trained", trainer_tokens(t, 0, t->steps));
 }
 
 static void add_memory(
@@ -129,7 +127,7 @@ bool outcome_send_result(struct trainer *t) {
     }
     set_real(fields, "flops_per_token", engine_flops_per_token(t->engine, false));
     set_real(fields, "hfu_flops_per_token", engine_flops_per_token(t->engine, true));
-    double timed_tokens = (double)((t->steps - t->warmup_steps) * t->step_tokens);
+    double timed_tokens = (double)trainer_tokens(t, t->warmup_steps, t->steps);
     telemetry_add_window(&t->watch, timed_tokens, t->window_ms, fields);
     set_real(fields, "loss_scale", t->last.loss_scale);
     set_integer(fields, "skipped_steps", t->last.skipped);

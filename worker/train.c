@@ -27,15 +27,21 @@ static bool synchronize(struct trainer *t) {
     return !t->comm || trainer_check(t, comm_barrier(t->comm, &err), &err);
 }
 
+/* After the last step of training come instrumented ones, which are always whole. */
 static void load_step(struct trainer *t, int64_t step) {
-    int64_t batch = t->options.batch, size = batch * t->seq_len;
-    for (int64_t micro = 0; micro < t->accumulate; micro++) {
-        int64_t first =
-                ((step * t->accumulate + micro) * t->options.world + t->options.rank) *
-                batch;
-        data_training_batch(t->data, first, batch, t->inputs + micro * size,
-                t->targets + micro * size);
-    }
+    struct data_share share = t->share;
+    share.end = step < t->steps ? share.end : INT64_MAX;
+    data_training_step(t->data, &share, step, t->inputs, t->targets);
+}
+
+/*
+ * The device divides a step's sums by the rows that a step has room for. Where epochs
+ * end within the last one, its mean is over fewer, of all ranks.
+ */
+static double whole_over_real(const struct trainer *t) {
+    double whole = (double)(t->step_tokens * t->options.world);
+    return whole /
+           (double)trainer_tokens_of_all(t, t->attempt->step - 1, t->attempt->step);
 }
 
 /* Tell about the step that just ended, where it is due. */
@@ -44,7 +50,7 @@ static bool report_step(struct trainer *t, double lr, double ms) {
     const struct engine_step *s = &t->last;
     bool due = a->step % params_integer(t->params, PARAM_LOG_EVERY) == 0;
     bool ends = a->step == 1 || a->step == t->steps;
-    double mean[2] = {s->loss, s->accuracy};
+    double mean[2] = {s->loss * whole_over_real(t), s->accuracy * whole_over_real(t)};
     // All ranks agree on what is due by its number, and only on that.
     if (t->comm && (due || ends)) {
         struct text err = {0};
@@ -62,7 +68,8 @@ static bool report_step(struct trainer *t, double lr, double ms) {
     json_t *fields = json_pack("{s:I, s:o, s:o, s:o, s:I, s:o}", "step",
             (json_int_t)a->step, "lr", event_number(lr), "grad_norm",
             event_number(s->grad_norm), "loss_scale", event_number(s->loss_scale),
-            "tokens", (json_int_t)t->step_tokens, "ms", event_number(ms));
+            "tokens", (json_int_t)trainer_tokens(t, a->step - 1, a->step), "ms",
+            event_number(ms));
     if (due || ends) {
         json_object_set_new(fields, "loss", event_number(mean[0]));
         json_object_set_new(fields, "accuracy", event_number(mean[1]));

@@ -60,11 +60,16 @@ static bool count_steps(struct trainer *t) {
     t->step_tokens = t->accumulate * t->options.batch * t->seq_len;
     t->warmup_steps = params_integer(t->params, PARAM_WARMUP_STEPS);
     t->steps = params_integer(t->params, PARAM_STEPS);
+    t->share = (struct data_share){.accumulate = t->accumulate,
+            .batch = t->options.batch,
+            .rank = t->options.rank,
+            .world = t->options.world,
+            .end = INT64_MAX};
     int64_t epochs = params_integer(t->params, PARAM_EPOCHS);
     if (epochs > 0) {
         int64_t samples = t->accumulate * t->options.batch * t->options.world;
-        t->steps =
-                (epochs * data_windows(t->data, SPLIT_TRAIN) + samples - 1) / samples;
+        t->share.end = epochs * data_windows(t->data, SPLIT_TRAIN);
+        t->steps = (t->share.end + samples - 1) / samples;
     }
     if (t->warmup_steps >= t->steps) {
         return attempt_fail(t->attempt, STATUS_FAILED,
@@ -72,6 +77,20 @@ static bool count_steps(struct trainer *t) {
                 (long long)t->warmup_steps, (long long)t->steps);
     }
     return inject_check(t->attempt, t->steps);
+}
+
+int64_t trainer_tokens(const struct trainer *t, int64_t from, int64_t to) {
+    int64_t rows = 0;
+    for (int64_t step = from; step < to; step++) {
+        rows += data_share_rows(&t->share, step);
+    }
+    return rows * t->seq_len;
+}
+
+int64_t trainer_tokens_of_all(const struct trainer *t, int64_t from, int64_t to) {
+    int64_t samples = t->accumulate * t->options.batch * t->options.world;
+    int64_t first = from * samples, last = to * samples, end = t->share.end;
+    return ((last < end ? last : end) - (first < end ? first : end)) * t->seq_len;
 }
 
 /* Bytes that this rank may count on: of its device, or its share of the host's. */

@@ -36,7 +36,8 @@ struct trainer {
     struct engine *engine;
 
     int64_t seq_len, accumulate, warmup_steps, steps;
-    int64_t step_tokens;       /* of this rank in one step */
+    struct data_share share;   /* of this rank in every step */
+    int64_t step_tokens;       /* of this rank in a whole step */
     int32_t *inputs, *targets; /* [accumulate, batch, seq_len] */
 
     struct sent sent[RING_SLOTS]; /* by step, modulo */
@@ -62,6 +63,10 @@ bool trainer_check(struct trainer *t, bool done, struct text *err);
 
 /* Begin a phase of the attempt, which a profiler sees as a range. */
 bool trainer_enter(struct trainer *t, const char *phase);
+
+/* Tokens that this rank, or all ranks together, train in steps [from, to). */
+int64_t trainer_tokens(const struct trainer *t, int64_t from, int64_t to);
+int64_t trainer_tokens_of_all(const struct trainer *t, int64_t from, int64_t to);
 
 /* This rank is about to queue step `step` (0 …), which the others may have to wait for.
  */

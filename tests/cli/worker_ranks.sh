@@ -46,6 +46,39 @@ steps() { sed -n 's/.*"event":"step".*"loss":\([^,]*\).*/\1/p' "$1"; }
 [ "$(steps "$folder/naive2")" = "$(steps "$folder/sharded2")" ] ||
     not_ok "naive and sharded agree to the bit"
 
+# An epoch that ends within the last step, and an evaluation within a batch: the same
+# tokens whatever the number of ranks, and however many rows are left for each.
+epoch=(epochs=1 warmup_steps=0 seq_len=64 eval_batches=0 lr=0.003 log_every=1)
+run "${epoch[@]}" batch=24
+cp "$folder/events" "$folder/alone"
+tokens=$(field "$folder/alone" result tokens_trained)
+windows=$(($(field "$folder/alone" facts train_tokens) / 64))
+[ "$tokens" = $((windows * 64)) ] && [ $((windows % 24)) != 0 ] ||
+    not_ok "an epoch is every window once: $tokens tokens of $windows windows"
+[ "$(field "$folder/alone" step tokens)" = $((windows % 24 * 64)) ] ||
+    not_ok "the last step is short: $(field "$folder/alone" step tokens)"
+near "$(field "$folder/alone" result final_loss)" "$(field "$folder/alone" result val_loss)" 0.4 ||
+    not_ok "its loss is a mean over what it has: $(field "$folder/alone" result final_loss)"
+for world in 2 3 8; do
+    ranks $world "${epoch[@]}" global_batch=24 ddp=naive
+    sum=0
+    for ((r = 0; r < world; r++)); do
+        sum=$((sum + $(field "$folder/events.$r" result tokens_trained)))
+    done
+    [ $sum = "$tokens" ] || not_ok "$world ranks: $sum tokens an epoch, not $tokens"
+    for name in final_loss val_loss val_accuracy; do
+        a=$(field "$folder/alone" result $name)
+        b=$(field "$folder/events.0" result $name)
+        near "$a" "$b" 1e-4 || not_ok "$world ranks: $name at the end is $b instead of $a"
+    done
+    [ "$(field "$folder/events.0" result val_tokens)" = 1999 ] ||
+        not_ok "$world ranks evaluate every token once"
+done
+ranks 2 "${epoch[@]}" batch=24 ddp=naive
+[ $(($(field "$folder/events.0" result tokens_trained) +
+    $(field "$folder/events.1" result tokens_trained))) = "$tokens" ] ||
+    not_ok "an epoch is the same tokens whatever the batch"
+
 run global_batch=8 eval_batches=2
 cp "$folder/events" "$folder/alone"
 ranks 2 ddp=naive global_batch=8 eval_batches=2
