@@ -4,9 +4,9 @@
 Each cell of a small matrix runs under both engines: the same data, by its digest, and
 from the same initial weights the same losses, validation included, within float's
 rounding. Two ranks, under every wrapper, train as one does on the joined batch, and as
-two native ones. Task allreduce tells its rows, and finds a wrong sum. Then an
-interpreter without PyTorch: its cells are unsupported, with a
-sentence, and what the other one measured is stale.
+two native ones. A rank that waits for another says so. Task allreduce tells its rows,
+and finds a wrong sum. Then an interpreter without PyTorch: its cells are unsupported,
+with a sentence, and what the other one measured is stale.
 """
 
 import contextlib
@@ -210,8 +210,41 @@ def check_sums():
               found(precision, count - 3) == ("invalid", True))
 
 
+def check_waiting():
+    """Who waits says so, once, and no longer where the other came."""
+    import torch
+    from torch_peer import ranks
+    shared, told = os.memfd_create("ranks"), ([], [])
+
+    def rank(number):
+        attempt = types.SimpleNamespace(
+            rank=number, world=2, shm_fd=shared, phase_name="measure", step=3,
+            send=lambda event, **fields: told[number].append(fields["waiting"]))
+        return ranks.Ranks(attempt, {"ranks": 2}, torch.device("cpu"))
+
+    one, other = rank(0), rank(1)
+    for meeting in (1, 2):
+        with one.meeting():
+            other.look(other.entered_s + 2)
+            one.look(one.entered_s + 0.5)
+            check(f"meeting {meeting}: nobody complains at once", told == ([], []))
+            one.look(one.entered_s + 2)
+            one.look(one.entered_s + 3)
+            check(f"meeting {meeting}: who waits says so once", told == ([True], []))
+            with other.meeting():
+                other.look(other.entered_s + 2)
+                one.look(one.entered_s + 4)
+                one.look(one.entered_s + 5)
+                check(f"meeting {meeting}: with all there nobody is waited for",
+                      told == ([True, False], []))
+        one.look(one.entered_s + 9)
+        check(f"meeting {meeting}: outside nobody waits", told == ([True, False], []))
+        told[0].clear()
+
+
 def main():
     check_sums()
+    check_waiting()
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
         with open("m.yaml", "w", encoding="utf-8") as file:

@@ -46,7 +46,7 @@ class Ranks:
         if self.world != p["ranks"]:
             raise Failure("failed", f"LM_WORLD is {self.world}, expected the cell's "
                                     f"{p['ranks']} ranks")
-        self.board, self.entered_s = None, 0.0
+        self.board, self.entered_s, self.told = None, 0.0, 0
         if self.world > 1 and attempt.shm_fd is not None:
             self.board = Board(self.rank, self.world, attempt.shm_fd)
             threading.Thread(target=self.follow, daemon=True).start()
@@ -65,21 +65,23 @@ class Ranks:
         self.board.count()
 
     def follow(self):
+        while True:
+            time.sleep(LOOK_S)
+            self.look(time.monotonic())
+
+    def look(self, now_s):
         """Say, once a meeting, that this rank waits for another, and take it back where
         the other came and the meeting still does not end: from then on either may be
         the one that is stuck."""
-        told = 0
-        while True:
-            time.sleep(LOOK_S)
-            mine, least = self.board.read()
-            inside, ahead = mine % 2 == 1, least < mine
-            long = time.monotonic() - self.entered_s >= SILENCE_S
-            if inside and ahead and long and told != mine:
-                told = mine
-                self.tell(True)
-            elif inside and not ahead and told == mine:
-                told = 0
-                self.tell(False)
+        mine, least = self.board.read()
+        inside, ahead = mine % 2 == 1, least < mine
+        long = now_s - self.entered_s >= SILENCE_S
+        if inside and ahead and long and self.told != mine:
+            self.told = mine
+            self.tell(True)
+        elif inside and not ahead and self.told == mine:
+            self.told = 0
+            self.tell(False)
 
     def tell(self, waiting):
         a = self.attempt

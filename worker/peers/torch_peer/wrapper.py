@@ -16,7 +16,10 @@ import torch.distributed as dist
 from torch._utils import _flatten_dense_tensors, _unflatten_dense_tensors
 from torch.nn.parallel import DistributedDataParallel
 
+from .attempt import unsupported
+
 DEFAULT_BUCKET_MB = 25
+LEAST_COMPILED_MB = 1
 
 
 class Wrapper:
@@ -71,14 +74,21 @@ class Bucketed(Wrapper):
         # At its own default PyTorch makes the first bucket smaller, so it is not named.
         # Every parameter has a gradient in every step: static_graph would gain nothing.
         asked, device = self.p["bucket_mb"], self.ranks.device
+        if self.p["engine"] == "torch_compile":
+            self.settle_compiler(asked)
         self.module = DistributedDataParallel(
             model, device_ids=[device.index] if device.type == "cuda" else None,
             bucket_cap_mb=None if asked == DEFAULT_BUCKET_MB else asked,
             gradient_as_bucket_view=True)
-        if self.p["engine"] == "torch_compile" and self.p["checkpoint"] == "block":
-            # A compiler that cuts its graph at the buckets refuses checkpoints in it.
-            torch._dynamo.config.optimize_ddp = False
         return self.module
+
+    def settle_compiler(self, bucket_mb):
+        """It cuts its graph at the buckets, but for one that holds checkpoints."""
+        if self.p["checkpoint"] == "block":
+            torch._dynamo.config.optimize_ddp = False
+        elif bucket_mb < LEAST_COMPILED_MB:
+            raise unsupported(f"bucket_mb {bucket_mb:g}: PyTorch's compiler cuts its "
+                              f"graph at buckets of {LEAST_COMPILED_MB} MiB or more")
 
     def hold(self):
         return self.module.no_sync()
