@@ -163,6 +163,7 @@ class Probe:
         a.phase("measure")
         rows = [self.measure(size) for size in sizes]
         a.phase("end")
+        self.ranks.barrier()
         a.send("result", startup_ms=self.startup_ms,
                allreduce_bus_bytes_per_s=max(row["bus_bytes_per_s"] for row in rows),
                allreduce_latency_ms=rows[0]["ms_median"])

@@ -112,10 +112,9 @@ class Ranks:
         self.barrier()  # connections are made by the first that needs them
 
     def leave(self):
-        """Part, once all is told."""
+        """Part, after a last meeting: once the result is told, nothing else is."""
         if self.world == 1:
             return
-        self.barrier()
         if self.rank == 0:
             os.unlink(self.path)
         dist.destroy_process_group()
@@ -130,6 +129,7 @@ class Ranks:
             return both.tolist()
 
     def barrier(self):
+        """Wait for the others, and for this rank's device."""
         self.sum([0.0])
 
     def mean_(self, value):

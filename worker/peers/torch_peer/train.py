@@ -305,5 +305,6 @@ class Trainer:
         a.phase("instrument")
         self.instrument()
         a.phase("end")
+        self.ranks.barrier()
         self.result(warmup_ms, window_ms, self.memory_fields(peak, witness))
         self.ranks.leave()
