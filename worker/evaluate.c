@@ -12,15 +12,19 @@ bool evaluate_run(struct attempt *a, const struct evaluate_options *options,
         windows = options->windows;
     }
     int64_t batches = (windows + batch - 1) / batch;
+    int64_t rounds = (batches + a->world - 1) / a->world;
+    int64_t past_end = data_windows(options->data, SPLIT_VALID);
     size_t elements = (size_t)(batch * params_integer(&a->spec.params, PARAM_SEQ_LEN));
     int32_t *inputs = text_allocate_zeroed(elements, sizeof *inputs);
     int32_t *targets = text_allocate_zeroed(elements, sizeof *targets);
     double sums[3] = {0}; // loss, correct, tokens
     bool done = true;
-    for (int64_t b = a->rank; done && b < batches; b += a->world) {
+    for (int64_t b = a->rank; done && b < rounds * a->world; b += a->world) {
         double loss, correct;
+        int64_t first = b < batches ? b * batch : past_end;
         sums[2] += (double)data_evaluation_batch(
-                options->data, SPLIT_VALID, b * batch, batch, inputs, targets);
+                options->data, SPLIT_VALID, first, batch, inputs, targets);
+        lookout_announce(options->lookout);
         done = engine_evaluate(options->engine, inputs, targets, &loss, &correct, err);
         if (!done) {
             break;

@@ -57,7 +57,7 @@ void lookout_prepare(struct lookout *l, struct attempt *a, struct comm_options *
     o->user = l;
 }
 
-bool lookout_start(struct lookout *l, const struct comm *c, struct text *err) {
+bool lookout_start(struct lookout *l, struct comm *c, struct text *err) {
     l->comm = c;
     pthread_condattr_t monotonic;
     pthread_condattr_init(&monotonic);
@@ -91,6 +91,12 @@ bool lookout_meet(struct lookout *l, struct attempt *a, int device, size_t bytes
     bool met = comm_create(&options, out, err) && lookout_start(l, *out, err);
     a->collateral = !met;
     return met;
+}
+
+void lookout_announce(struct lookout *l) {
+    if (l->started) {
+        comm_announce(l->comm, l->announced++);
+    }
 }
 
 void lookout_stop(struct lookout *l) {

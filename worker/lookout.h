@@ -1,8 +1,8 @@
 /*
  * A rank's eye on the others of its cell: it tells, for a communicator, that this rank
  * waits for another, or has lost one. And it speaks for a rank whose own thread is
- * stuck in its device: where others have yet to queue the step that this rank has
- * queued, it says once a second that this rank waits. On a GPU a rank whose peer hangs
+ * stuck in its device: where others have yet to queue what this rank has queued, it
+ * says once a second that this rank waits. On a GPU a rank whose peer hangs
  * blocks in a collective on its stream, and on the host in whatever asks the device
  * next, so that nothing else can tell it from the one that hangs. Where nobody is
  * behind it keeps still: then the silence means trouble.
@@ -21,7 +21,8 @@ struct lookout {
     struct attempt *attempt;
     const struct kernels *kernels;
     int device;
-    const struct comm *comm;
+    struct comm *comm;
+    int64_t announced; /* so far */
     pthread_t thread;
     pthread_mutex_t mutex;
     pthread_cond_t ended;
@@ -36,7 +37,14 @@ struct lookout {
 void lookout_prepare(struct lookout *l, struct attempt *a, struct comm_options *o);
 
 /* The communicator is made: start the thread. `c` must outlive it. */
-bool lookout_start(struct lookout *l, const struct comm *c, struct text *err);
+bool lookout_start(struct lookout *l, struct comm *c, struct text *err);
+
+/*
+ * This rank is about to queue work that the others may have to wait for: a step, or a
+ * batch of an evaluation. All ranks announce the same things in the same order. Nothing
+ * where it was not started: a rank alone.
+ */
+void lookout_announce(struct lookout *l);
 
 /*
  * Both, around meeting the other ranks of the cell through this build's back end: on

@@ -73,7 +73,10 @@ bool setup_options(const struct params *params, int64_t vocab,
             .vocab = asked ? asked : vocab,
             .batch = params_batch(params),
             .world = world,
-            .threads = engine_threads(params, world),
+            // A GPU's work is no thread's: one, so that any number of ranks compares.
+            .threads = backend_on_gpu() && params_integer(params, PARAM_THREADS) == 0
+                               ? 1
+                               : engine_threads(params, world),
             .kernels = backend_kernels(),
     };
     return true;

@@ -83,7 +83,7 @@ static bool queue_step(struct trainer *t, int64_t step) {
     t->sent[step % RING_SLOTS] = (struct sent){
             .lr = schedule_rate(t->params, step, t->steps), .ms = now_ms()};
     load_step(t, step);
-    trainer_announce(t, step);
+    lookout_announce(&t->lookout);
     bool queued = engine_step(
             t->engine, t->inputs, t->targets, t->sent[step % RING_SLOTS].lr, &err);
     return trainer_check(t, queued, &err);
@@ -139,6 +139,7 @@ static bool evaluate(struct trainer *t, struct evaluation *out) {
     struct evaluate_options options = {.data = t->data,
             .engine = t->engine,
             .comm = t->comm,
+            .lookout = &t->lookout,
             .batch = t->options.batch,
             .windows = windows};
     struct text err = {0};
@@ -237,7 +238,7 @@ static bool instrument(struct trainer *t) {
         double began = now_ms();
         load_step(t, step);
         double data_ms = now_ms() - began;
-        trainer_announce(t, step);
+        lookout_announce(&t->lookout);
         bool done = engine_step_instrumented(t->engine, t->inputs, t->targets,
                             schedule_rate(t->params, step, t->steps), &p, &err) &&
                     engine_finish_step(t->engine, &unused, &err);
@@ -268,7 +269,7 @@ static bool instrument_ops(struct trainer *t) {
         struct text err = {0};
         int64_t step = t->steps + TRAINER_INSTRUMENTED + i;
         load_step(t, step);
-        trainer_announce(t, step);
+        lookout_announce(&t->lookout);
         good = engine_step_ops(t->engine, t->inputs, t->targets,
                        schedule_rate(t->params, step, t->steps), &ledger, &err) &&
                engine_finish_step(t->engine, &unused, &err);

@@ -208,12 +208,6 @@ bool trainer_enter(struct trainer *t, const char *phase) {
     return attempt_phase(t->attempt, phase);
 }
 
-void trainer_announce(struct trainer *t, int64_t step) {
-    if (t->comm) {
-        comm_announce(t->comm, step);
-    }
-}
-
 bool trainer_strike(struct trainer *t) {
     struct inject_device device = {t->options.kernels, t->stream, t->options.device};
     if (!inject_strike(t->attempt, &device)) {

@@ -68,10 +68,6 @@ bool trainer_enter(struct trainer *t, const char *phase);
 int64_t trainer_tokens(const struct trainer *t, int64_t from, int64_t to);
 int64_t trainer_tokens_of_all(const struct trainer *t, int64_t from, int64_t to);
 
-/* This rank is about to queue step `step` (0 …), which the others may have to wait for.
- */
-void trainer_announce(struct trainer *t, int64_t step);
-
 /* Suffer the cell's fault (parameter `inject`), which is due. */
 bool trainer_strike(struct trainer *t);
 

@@ -59,20 +59,22 @@ windows=$(($(field "$folder/alone" facts train_tokens) / 64))
     not_ok "the last step is short: $(field "$folder/alone" step tokens)"
 near "$(field "$folder/alone" result final_loss)" "$(field "$folder/alone" result val_loss)" 0.4 ||
     not_ok "its loss is a mean over what it has: $(field "$folder/alone" result final_loss)"
-for world in 2 3 8; do
-    ranks $world "${epoch[@]}" global_batch=24 ddp=naive
+for shape in "2 naive" "3 sharded" "8 bucketed" "8 sharded"; do
+    read -r world ddp <<<"$shape"
+    ranks "$world" "${epoch[@]}" global_batch=24 ddp="$ddp" bucket_mb=0.01
+    [[ ${statuses[*]} =~ ^0(\ 0)*$ ]] || not_ok "$shape: exits ${statuses[*]}"
     sum=0
     for ((r = 0; r < world; r++)); do
         sum=$((sum + $(field "$folder/events.$r" result tokens_trained)))
     done
-    [ $sum = "$tokens" ] || not_ok "$world ranks: $sum tokens an epoch, not $tokens"
+    [ $sum = "$tokens" ] || not_ok "$shape: $sum tokens an epoch, not $tokens"
     for name in final_loss val_loss val_accuracy; do
         a=$(field "$folder/alone" result $name)
         b=$(field "$folder/events.0" result $name)
-        near "$a" "$b" 1e-4 || not_ok "$world ranks: $name at the end is $b instead of $a"
+        near "$a" "$b" 1e-4 || not_ok "$shape: $name at the end is $b instead of $a"
     done
     [ "$(field "$folder/events.0" result val_tokens)" = 1999 ] ||
-        not_ok "$world ranks evaluate every token once"
+        not_ok "$shape: evaluate every token once"
 done
 ranks 2 "${epoch[@]}" batch=24 ddp=naive
 [ $(($(field "$folder/events.0" result tokens_trained) +
