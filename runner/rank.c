@@ -208,6 +208,7 @@ static void take_line(struct rank *r, const char *line, size_t size, int64_t now
     }
     r->heard_ms = now_ms;
     r->waiting = json_is_true(json_object_get(e.body, "waiting"));
+    r->moved_ms = r->waiting ? r->moved_ms : now_ms;
     if (!r->hello && e.kind != EVENT_HELLO) {
         distrust(r, "did not say hello first%s", "");
     }

@@ -33,6 +33,7 @@ struct rank {
     int64_t first_step_ms; /* of its first completed step; -1 before */
     bool hello, stepping;
     bool waiting;      /* it says that it waits for another rank */
+    int64_t moved_ms;  /* as heard_ms, of what it last said otherwise */
     char *phase;       /* owned; NULL before the first */
     int64_t last_step; /* -1 before the first */
     json_t *hello_body, *facts, *result, *memory, *ops; /* owned; NULL until seen */

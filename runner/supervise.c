@@ -141,7 +141,7 @@ static bool start_rank(struct supervisor *s, struct rank *r, struct text *err) {
     if (!spawn_rank(&with, r, err)) {
         return false;
     }
-    r->heard_ms = clocks_now_ms();
+    r->heard_ms = r->moved_ms = clocks_now_ms();
     s->alive++;
     return true;
 }
@@ -239,6 +239,25 @@ static void judge_ranks(struct supervisor *s) {
     }
 }
 
+/*
+ * Since when a rank counts as silent. To say that it waits for another is as good as
+ * any word while there is another; where all who run wait, for each other or for one
+ * that has left, none of them will ever go on.
+ */
+static int64_t silent_since(const struct supervisor *s, const struct rank *r) {
+    int64_t moved_ms = 0;
+    for (int i = 0; i < s->count; i++) {
+        const struct rank *other = &s->ranks[i];
+        if (other->started && !other->ended) {
+            if (!other->waiting) {
+                return r->heard_ms;
+            }
+            moved_ms = other->moved_ms > moved_ms ? other->moved_ms : moved_ms;
+        }
+    }
+    return moved_ms;
+}
+
 static void check_clocks(struct supervisor *s) {
     int64_t now = clocks_now_ms();
     if (now >= s->kill_at_ms) {
@@ -252,9 +271,9 @@ static void check_clocks(struct supervisor *s) {
     enum clocks_strike strike = CLOCKS_NONE;
     for (int i = 0; i < s->count; i++) {
         struct rank *r = &s->ranks[i];
-        enum clocks_strike one =
-                r->ended ? CLOCKS_NONE
-                         : clocks_check(&s->clocks, r->stepping, r->heard_ms, now);
+        enum clocks_strike one = r->ended ? CLOCKS_NONE
+                                          : clocks_check(&s->clocks, r->stepping,
+                                                    silent_since(s, r), now);
         if (one != CLOCKS_NONE && (!worst || verdict_is_likelier(r, worst))) {
             worst = r;
             strike = one;
@@ -272,7 +291,7 @@ static void arm_timer(struct supervisor *s) {
     for (int i = 0; i < s->count && !s->stopping; i++) {
         const struct rank *r = &s->ranks[i];
         if (r->started && !r->ended) {
-            int64_t one = clocks_next_ms(&s->clocks, r->stepping, r->heard_ms);
+            int64_t one = clocks_next_ms(&s->clocks, r->stepping, silent_since(s, r));
             next = one < next ? one : next;
         }
     }

@@ -481,6 +481,17 @@ static void ranks_that_wait_for_a_silent_one_are_not_named(void **state) {
     assert_int_equal(a->record.guilty_rank, 2);
 }
 
+static void ranks_that_wait_for_each_other_hang_and_none_is_named(void **state) {
+    struct attempt *a = *state;
+    tell(a, "deadlock", -1);
+    set(a, PARAM_RANKS, "2");
+    set(a, PARAM_DDP, "naive");
+    set(a, PARAM_HEARTBEAT_S, "0.5");
+    run(a);
+    ends_as(a, STATUS_HANG);
+    assert_int_equal(a->record.guilty_rank, -1);
+}
+
 static void rank_that_waits_through_a_slow_start_is_not_named(void **state) {
     struct attempt *a = *state;
     // Rank 1 is silent, and the other, which goes on for ever, has made its step.
@@ -619,6 +630,7 @@ int main(void) {
             T(crash_of_one_rank_names_it_and_ends_the_other),
             T(silent_rank_is_named_though_the_other_goes_on),
             T(ranks_that_wait_for_a_silent_one_are_not_named),
+            T(ranks_that_wait_for_each_other_hang_and_none_is_named),
             T(rank_that_waits_through_a_slow_start_is_not_named),
             T(who_blames_a_dying_peer_is_believed),
             T(early_exit_of_one_rank_without_result_has_failed),

@@ -295,6 +295,15 @@ static void do_awaited(void) {
         say("{\"event\":\"progress\",\"t_ms\":6,\"waiting\":true}\n");
     }
 }
+/* Everybody waits for somebody else, and says so for ever. */
+static void do_deadlock(void) {
+    phase("measure");
+    step(1);
+    for (;;) {
+        usleep(50000);
+        say("{\"event\":\"progress\",\"t_ms\":6,\"waiting\":true}\n");
+    }
+}
 static void do_claims_timeout(void) {
     say("{\"event\":\"error\",\"t_ms\":5,\"kind\":\"ok\",\"text\":\"all is well\"}\n");
     _exit(1);
@@ -376,6 +385,7 @@ static const struct {
         {"error_then_hang", do_error_then_hang},
         {"blame", do_blame},
         {"awaited", do_awaited},
+        {"deadlock", do_deadlock},
         {"claims_ok", do_claims_timeout},
         {"killed", do_killed},
         {"allocate", do_allocate},
