@@ -146,8 +146,19 @@ static bool upload(struct rank *r, void *to, const void *from, size_t bytes) {
 
 /* Whether `bytes` on the device are what `expected` holds. */
 static bool holds(struct rank *r, const void *data, size_t bytes, const char *else_) {
-    return copy(r, COPY_TO_HOST, r->back, data, bytes) && synchronize(r) &&
-           (memcmp(r->back, r->expected, bytes) == 0 || complain(else_));
+    const unsigned char *got = r->back, *want = r->expected;
+    if (!copy(r, COPY_TO_HOST, r->back, data, bytes) || !synchronize(r)) {
+        return false;
+    }
+    for (size_t i = 0; i < bytes; i++) {
+        if (got[i] != want[i]) {
+            static char sentence[160];
+            snprintf(sentence, sizeof sentence, "%s: byte %zu of %zu is %02x, not %02x",
+                    else_, i, bytes, got[i], want[i]);
+            return complain(sentence);
+        }
+    }
+    return true;
 }
 
 static struct tensor array(void *data, enum dtype type, int64_t count) {
@@ -161,6 +172,13 @@ static const enum dtype summed[] = {DTYPE_F32, DTYPE_BF16, DTYPE_F16, DTYPE_F64}
 static const enum dtype carried[] = {
         DTYPE_F32, DTYPE_BF16, DTYPE_F16, DTYPE_F64, DTYPE_I32, DTYPE_U8};
 static const int64_t shards[] = {0, 1, 3, 67, 1000, 65537};
+
+static const char *name_case(enum dtype type, int64_t count) {
+    static char sentence[80];
+    snprintf(sentence, sizeof sentence, "a wrong sum of %lld elements of %s",
+            (long long)count, dtype_name(type));
+    return sentence;
+}
 
 static bool add_up(struct rank *r, enum dtype type, int64_t count, int round) {
     size_t size = dtype_size(type);
@@ -176,7 +194,7 @@ static bool add_up(struct rank *r, enum dtype type, int64_t count, int round) {
            done(comm_all_reduce(r->comm, r->stream, &t, FIRST, FIRST + count, &err) &&
                            comm_wait(r->comm, r->stream, 0, &err),
                    &err) &&
-           holds(r, t.data, (size_t)all * size, "a wrong sum");
+           holds(r, t.data, (size_t)all * size, name_case(type, count));
 }
 
 /* Parts of the sum, then the way back: [FIRST, FIRST + world · shard). */

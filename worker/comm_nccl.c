@@ -20,6 +20,8 @@
 #define NCCL_WIN_COLL_SYMMETRIC 1 // in headers from 2.27
 #endif
 
+#define POLICY_VERSION 22800 // from which copy engines gather
+
 enum { SLOTS = 256 /* operations told apart by comm_wait() */ };
 
 static_assert(sizeof(ncclUniqueId) <= RANKS_MESSAGE_MAX, "an id is one message");
@@ -56,7 +58,8 @@ struct nccl {
     cudaEvent_t ready, idle;
     struct slot slots[SLOTS];
     uint64_t asked; // operations ever queued
-    int max_ctas;   // 0: the environment's
+    bool beside;
+    int max_ctas; // 0: the environment's
     bool in_windows;
     struct text unregistered; // why memory is in no window; empty: it is
     struct piece pieces[COMM_PIECES_MAX];
@@ -157,9 +160,15 @@ static bool connect_ranks(struct nccl *n, struct text *err) {
     ranks_tell(ranks, &id, sizeof id);
     ncclConfig_t config = NCCL_CONFIG_INITIALIZER;
     config.blocking = 1;
-    if (!getenv("NCCL_MAX_CTAS") && !getenv("NCCL_SYM_CTAS")) {
+    if (n->beside && !getenv("NCCL_MAX_CTAS") && !getenv("NCCL_SYM_CTAS")) {
         n->max_ctas = config.maxCTAs = COMM_NCCL_CTAS;
     }
+#ifdef NCCL_CTA_POLICY_ZERO
+    // Gathers by copy engines take no multiprocessors at all.
+    if (!getenv("NCCL_CTA_POLICY") && n->lib->version >= POLICY_VERSION) {
+        config.CTAPolicy = NCCL_CTA_POLICY_ZERO;
+    }
+#endif
     int64_t before = free_bytes();
     ncclResult_t status =
             n->lib->init_rank(&n->handle, ranks->world, id, ranks->rank, &config);
@@ -227,6 +236,7 @@ static bool start(
     struct nccl *n = nccl_of(c);
     n->device = options->device;
     n->kernels = options->kernels;
+    n->beside = options->beside;
     n->failed = options->failed;
     n->user = options->user;
     pthread_mutex_init(&n->mutex, NULL);
@@ -240,6 +250,10 @@ static bool start(
         return false;
     }
     pthread_once(&environment.once, prepare_environment);
+    if (!n->beside) {
+        // Its own choice suits what is overlapped; alone, only more fill the links.
+        setenv("NCCL_SYM_CTAS", COMM_NCCL_CTAS_ALONE, 0);
+    }
     choose_memory(n);
     return cuda(cudaSetDevice(n->device), "choosing the device", err) &&
            make_stream(n, err) && connect_ranks(n, err) && start_watchdog(n, err);

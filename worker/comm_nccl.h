@@ -5,15 +5,17 @@
  *
  * Memory lies in windows that all ranks map (NCCL's symmetric memory, from 2.27),
  * unless LM_NCCL_REGISTER is 0. Variables NCCL_* of the environment are NCCL's; where
- * they are silent, at most COMM_NCCL_CTAS of the GPU's multiprocessors' places go to an
- * operation, and RAS, which would want a port for every cell, is off.
+ * they are silent, an operation beside others takes at most COMM_NCCL_CTAS of the GPU's
+ * multiprocessors, one that is waited for COMM_NCCL_CTAS_ALONE, gathers go by copy
+ * engines (from 2.28), and RAS, which would want a port for every cell, is off.
  */
 #ifndef WORKER_COMM_NCCL_H
 #define WORKER_COMM_NCCL_H
 
 #include "worker/comm.h"
 
-#define COMM_NCCL_CTAS 16
+#define COMM_NCCL_CTAS 4
+#define COMM_NCCL_CTAS_ALONE "32"
 
 extern const struct comm_backend comm_nccl_backend;
 

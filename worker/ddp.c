@@ -7,14 +7,23 @@
 /* -- who does what -------------------------------------------------------------------
  */
 
-/* The first parameter that is no table which the head shares: GPT's two stand first. */
-static int behind_tables(const struct ddp *d) {
-    return d->gathers_tokens ? 2 : 0;
+bool ddp_overlaps(const struct params *params) {
+    int64_t wrapper = params_integer(params, PARAM_DDP);
+    return wrapper == DDP_BUCKETED || wrapper == DDP_SHARDED;
 }
 
-/* An all-reduce moves a table twice but for its own share, a gather a row a token. */
-static bool gathering_moves_less(const struct shape *s) {
-    return s->rows * s->world < 2 * s->vocab;
+/* The first parameter that no embedding adds to: its tables stand first. */
+static int behind_tables(const struct ddp *d, const struct shape *s) {
+    return !d->gathers_tokens ? 0 : s->gpt ? 2 : 1;
+}
+
+/*
+ * An all-reduce moves a table twice but for its own share, a gather a row a token.
+ * Where nothing else writes into the table it need not travel at all, but then
+ * micro-steps before the last have no way to add to it.
+ */
+static bool should_gather_tokens(const struct shape *s) {
+    return s->rows * s->world < 2 * s->vocab && (s->gpt || s->accumulate == 1);
 }
 
 void ddp_init(struct ddp *d, const struct shape *shape, struct parameters *parameters,
@@ -24,17 +33,15 @@ void ddp_init(struct ddp *d, const struct shape *shape, struct parameters *param
             .wrapper = world > 1 ? params_integer(params, PARAM_DDP) : DDP_NONE};
     int64_t least = (int64_t)(params_real(params, PARAM_BUCKET_MB) * MB /
                               (double)dtype_size(shape->grad));
-    d->gathers_tokens =
-            d->wrapper == DDP_BUCKETED && shape->gpt && gathering_moves_less(shape);
+    d->gathers_tokens = d->wrapper == DDP_BUCKETED && should_gather_tokens(shape);
     if (d->wrapper == DDP_BUCKETED) {
-        int first = behind_tables(d);
-        buckets_init(
-                &d->buckets, parameters, parameters->items[first].offset, least, 1);
+        int64_t from = parameters->items[behind_tables(d, shape)].offset;
+        buckets_init(&d->buckets, parameters, from, least, least / 8, 1);
     } else if (d->wrapper == DDP_SHARDED) {
         // Whole chunks of the norm's for every rank: its bits do not depend on shards.
         int64_t unit = (int64_t)NORM_CHUNK * world;
         parameters_pad(parameters, unit);
-        buckets_init(&d->buckets, parameters, 0, least, unit);
+        buckets_init(&d->buckets, parameters, 0, least, least / 8, unit);
         shards_init(&d->shards, &d->buckets, rank, world);
         parameters->owned = d->shards.elements;
         return;
@@ -64,10 +71,15 @@ static void reduce_at_end(struct program *p, int64_t from, int64_t to) {
     *program_add(p, OP_ALL_REDUCE, op.operands) = op;
 }
 
+/* Where parameter `i`'s slice of the arena ends, its padding included. */
+static int64_t slice_end(const struct parameters *parameters, int i) {
+    return i + 1 < parameters->count ? parameters->items[i + 1].offset
+                                     : parameters->elements;
+}
+
 static void reduce_each(const struct parameters *parameters, struct program *p) {
     for (int i = 0; i < parameters->count; i++) {
-        int64_t from = parameters->items[i].offset;
-        reduce_at_end(p, from, from + parameters->items[i].count);
+        reduce_at_end(p, parameters->items[i].offset, slice_end(parameters, i));
     }
 }
 
@@ -77,12 +89,6 @@ static int find_embedding_backward(const struct program *p) {
         i--;
     }
     return i;
-}
-
-/* Where parameter `i`'s slice of the arena ends, its padding included. */
-static int64_t slice_end(const struct parameters *parameters, int i) {
-    return i + 1 < parameters->count ? parameters->items[i + 1].offset
-                                     : parameters->elements;
 }
 
 /* The last op before `before` that writes into [from, to) of the gradients. */
@@ -104,14 +110,15 @@ static int ready_at(const struct parameters *parameters, const struct program *p
  * run in one order on every rank. What the embedding adds comes later where it is
  * gathered.
  */
-static void declare_buckets(
-        const struct ddp *d, const struct parameters *parameters, struct program *p) {
+static void declare_buckets(const struct ddp *d, const struct shape *shape,
+        const struct parameters *parameters, struct program *p) {
     enum op_kind kind = d->wrapper == DDP_SHARDED ? OP_REDUCE_SCATTER : OP_ALL_REDUCE;
-    int tables = behind_tables(d), queued_at = -1;
-    for (int i = tables ? -1 : 0; i < d->buckets.count; i++) {
+    bool tied = d->gathers_tokens && shape->gpt;
+    int queued_at = -1;
+    for (int i = tied ? -1 : 0; i < d->buckets.count; i++) {
         struct bucket range = i < 0 ? (struct bucket){0, slice_end(parameters, 1)}
                                     : d->buckets.items[i];
-        int before = tables ? find_embedding_backward(p) : p->op_count;
+        int before = d->gathers_tokens ? find_embedding_backward(p) : p->op_count;
         int ready = ready_at(parameters, p, range, before);
         ready = ready > queued_at ? ready : queued_at;
         struct op op = reduction(p, kind, range.from, range.to);
@@ -156,7 +163,7 @@ static void declare_token_gather(const struct shape *s, struct program *p) {
     program_add(p, OP_EMBEDDING_BACKWARD,
             (struct operands){
                     {own.id[DTABLE], own.id[DPOSITIONS], scratch, dout, tokens}})
-            ->accumulate = ACCUMULATE;
+            ->accumulate = s->gpt ? ACCUMULATE : OVERWRITE;
 }
 
 void ddp_declare(const struct ddp *d, const struct shape *shape,
@@ -172,7 +179,7 @@ void ddp_declare(const struct ddp *d, const struct shape *shape,
         reduce_at_end(p, 0, parameters->elements);
         break;
     default:
-        declare_buckets(d, parameters, p);
+        declare_buckets(d, shape, parameters, p);
         break;
     }
     if (d->gathers_tokens) {

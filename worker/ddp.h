@@ -16,19 +16,20 @@
  * summed in rank order whatever slice it travels in, so naive, flat and sharded give
  * the same bits, and so do bucketed ones of any size.
  *
- * A token table tied to the head gets the head's gradient first in backward and the
- * embedding's last. Bucketed does not wait with the whole table for the latter: it
- * reduces the head's part early and at the end gathers what the embedding adds, a row a
- * token, from all ranks, where that moves less than the table would.
+ * A token table gets the embedding's gradient last in backward, and one tied to the
+ * head that of the head first. Bucketed does not wait with whole tables: it reduces the
+ * head's part early and at the end gathers what the embedding adds, a row a token, from
+ * all ranks, where that moves less than the table would. The last slice, which has
+ * nothing left to hide behind, is smaller than the others.
  */
 #ifndef WORKER_DDP_H
 #define WORKER_DDP_H
 
 #include "matrix/axes.h"
-#include "worker/buckets.h"
 #include "worker/parameters.h"
 #include "worker/program.h"
 #include "worker/shape.h"
+#include "worker/shards.h"
 
 struct ddp {
     int64_t wrapper; /* DDP_…; DDP_NONE where there is one rank */
@@ -37,6 +38,9 @@ struct ddp {
     struct shards shards;   /* what this rank updates; unless sharded, all */
     bool gathers_tokens;    /* the tied table's gradient comes in two parts */
 };
+
+/* Whether a cell's communication runs beside its forward or backward. */
+bool ddp_overlaps(const struct params *params);
 
 /* Decide, for rank `rank`; may lengthen the arena. Before the model is declared. */
 void ddp_init(struct ddp *d, const struct shape *shape, struct parameters *parameters,

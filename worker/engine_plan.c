@@ -41,18 +41,12 @@ static void plan_programs(struct engine *e) {
     e->backward_bytes = training.backward_bytes;
 }
 
-/*
- * What takes part in a reduction comes from the communicator. A gather may write
- * anywhere on a device, but on a host only where all ranks reach.
- */
+/* What takes part in communication comes from the communicator, which reaches it best
+ * there, or only there. */
 static void find_shared(struct engine *e, const struct program *p) {
-    bool on_host = !e->options.kernels->device_memory;
     for (int i = 0; i < p->op_count; i++) {
-        enum memory_owner owner = p->tensors[p->ops[i].operands.id[0]].owner;
-        bool state = owner == OWNER_GRADS || owner == OWNER_PARAMS;
-        if (op_communicates(p->ops[i].kind)) {
-            e->shared[owner] |= state || on_host;
-        }
+        const struct program_tensor *t = &p->tensors[p->ops[i].operands.id[0]];
+        e->shared[t->owner] |= op_communicates(p->ops[i].kind);
     }
 }
 

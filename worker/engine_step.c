@@ -136,18 +136,21 @@ static bool stage_batch(struct engine *e, const struct batch *b, struct text *er
 
 /*
  * Work under marks, eager or in a graph of its own; `batch` NULL: it needs none. A
- * graph is made first: the device waits for it between no two marks.
+ * graph is made first: the device waits for it between no two marks. Ranks begin
+ * together, so that none is timed while it waits for a late one.
  */
 static bool run_marked(struct engine *e, work_fn work, const struct batch *batch,
         struct timeline *timeline, struct text *err) {
     struct graph *graph = NULL;
     bool first = timeline->count == 1;
-    if (!e->graphed) {
-        return stage_batch(e, batch, err) && work(e, timeline, err);
-    }
-    bool good = capture(e, work, timeline, &graph, err) &&
+    bool good = (!e->graphed || capture(e, work, timeline, &graph, err)) &&
+                (!e->options.comm || comm_barrier(e->options.comm, err)) &&
                 (!first || timeline_mark_again(timeline, err)) &&
-                stage_batch(e, batch, err) && launch(e, graph, err);
+                stage_batch(e, batch, err);
+    if (!e->graphed) {
+        return good && work(e, timeline, err);
+    }
+    good = good && launch(e, graph, err);
     struct kernel_error why = {0};
     if (good && !e->options.kernels->stream_synchronize(e->options.stream, &why)) {
         good = text_fail(err, "cannot wait for the step: %s", why.sentence);

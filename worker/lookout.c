@@ -1,4 +1,5 @@
 #include "worker/lookout.h"
+#include "worker/ddp.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -84,6 +85,7 @@ bool lookout_meet(struct lookout *l, struct attempt *a, int device, size_t bytes
             .device = device,
             .shm_fd = a->shm_fd,
             .bytes = bytes,
+            .beside = ddp_overlaps(&a->spec.params),
             .nonce = getenv("LM_NONCE"),
             .deadline_ms = (start_s + PATIENCE_S) * 1000,
             .kernels = backend_kernels()};
