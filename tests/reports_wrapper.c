@@ -218,9 +218,9 @@ static void a_cell_of_two_experiments_is_one_row_in_its_place(void **state) {
     struct scene s = {0};
     scene_open(&s, "");
     static const char *const settings[] = {"threads=1 ranks=2 ddp=sharded",
-            "threads=1 ranks=2 ddp=bucketed bucket_mb=25",
+            "threads=1 ranks=2 ddp=bucketed bucket_mb=10",
             "threads=1 ranks=2 ddp=bucketed bucket_mb=5",
-            "threads=1 ranks=2 ddp=bucketed bucket_mb=25", "threads=1"};
+            "threads=1 ranks=2 ddp=bucketed bucket_mb=10", "threads=1"};
     for (int i = 0; i < 5; i++) {
         char id[32];
         snprintf(id, sizeof id, "cell%d", i);
