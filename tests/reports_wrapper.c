@@ -232,9 +232,9 @@ static void a_cell_of_two_experiments_is_one_row_in_its_place(void **state) {
             "| `naive` | `none` | 1 |  | 100 |  | 1.00 MiB |  |  |\n"
             "| `naive` | `bucketed` | 2 | 5 | 190 | 95.0 % | 1.00 MiB | 0 MiB | 0.0 % "
             "|\n"
-            "| `naive` | `bucketed` | 2 | 25 | 200 | 100 % | 1.00 MiB | 0 MiB | 0.0 % "
+            "| `naive` | `bucketed` | 2 | 10 | 200 | 100 % | 1.00 MiB | 0 MiB | 0.0 % "
             "|\n"
-            "| `naive` | `sharded` | 2 | 25 | **210** | 105 % † |");
+            "| `naive` | `sharded` | 2 | 10 | **210** | 105 % † |");
     scene_says(&s, page, "(weak; above 100 %: its ranks share the optimizer out), ");
     assert_int_equal(scene_check_csv(&s, csv), 5);
     scene_close(&s);
