@@ -69,12 +69,10 @@ static void wrappers_and_bucket_sizes_change_no_bit(void **state) {
     (void)state;
     // An odd d_ff and vocabulary leave parameters whose counts no slice divides. With
     // more tokens than rows bucketed gathers none, so it is as the others.
-    static const char *const bases[] = {
-            "arch=gpt batch=4 vocab=67 d_ff=51 ranks=3 threads=1",
-            "arch=llama batch=8 vocab=67 d_ff=51 ranks=2 precision=bf16 threads=1",
-            "arch=gpt batch=8 ranks=2 precision=fp16 accumulate=2 checkpoint=block "
-            "threads=1",
-            "arch=llama batch=4 d_model=256 heads=4 ranks=2 grad_clip=0.1 threads=1"};
+    static const char *const bases[] = {"arch=gpt batch=4 vocab=67 d_ff=51 ranks=3",
+            "arch=llama batch=8 vocab=67 d_ff=51 ranks=2 precision=bf16",
+            "arch=gpt batch=8 ranks=2 precision=fp16 accumulate=2 checkpoint=block",
+            "arch=llama batch=4 d_model=256 heads=4 ranks=2 grad_clip=0.1"};
     static const int worlds[] = {3, 2, 2, 2};
     static const char *const wrappers[] = {"ddp=bucketed bucket_mb=0.001",
             "ddp=bucketed bucket_mb=0.013", "ddp=bucketed bucket_mb=25", "ddp=flat",
