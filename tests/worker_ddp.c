@@ -55,6 +55,23 @@ static void eight_ranks_equal_one_on_the_joined_batch(void **state) {
     }
 }
 
+static void in_low_precision_they_differ_by_rounding(void **state) {
+    (void)state;
+    // Each rank rounds its gradient before the sum: 2^-9 of bf16, 2^-11 of fp16.
+    static const char *const wrappers[] = {"naive", "flat", "bucketed", "sharded"};
+    for (int w = 0; w < 4; w++) {
+        char words[96];
+        snprintf(words, sizeof words, "arch=gpt precision=bf16 ranks=2 ddp=%s batch=2",
+                wrappers[w]);
+        group_must_equal_one(&cpu, 2, words, "arch=gpt precision=bf16 batch=4",
+                (struct group_bounds){1e-2, 5e-2});
+        snprintf(words, sizeof words,
+                "arch=llama precision=fp16 ranks=4 ddp=%s batch=1", wrappers[w]);
+        group_must_equal_one(&cpu, 4, words, "arch=llama precision=fp16 batch=4",
+                (struct group_bounds){2e-3, 2e-2});
+    }
+}
+
 static void ranks_with_accumulation_equal_one_on_the_joined_batch(void **state) {
     (void)state;
     equals_one(2, "arch=gpt ranks=2 ddp=bucketed bucket_mb=0.01 batch=1 accumulate=2",
@@ -122,6 +139,7 @@ int main(void) {
             cmocka_unit_test(two_ranks_equal_one_on_the_joined_batch),
             cmocka_unit_test(four_ranks_equal_one_on_the_joined_batch),
             cmocka_unit_test(eight_ranks_equal_one_on_the_joined_batch),
+            cmocka_unit_test(in_low_precision_they_differ_by_rounding),
             cmocka_unit_test(ranks_with_accumulation_equal_one_on_the_joined_batch),
             cmocka_unit_test(wrappers_and_bucket_sizes_change_no_bit),
             cmocka_unit_test(bucket_sizes_change_no_bit_where_tokens_are_gathered),

@@ -257,6 +257,61 @@ static void red_zones_name_the_op_that_overruns(void **state) {
     cell_destroy(&c);
 }
 
+/* -- what a wrapper costs ------------------------------------------------------------
+ */
+
+static void plan_of(const char *words, int world, struct engine_memory *out) {
+    struct cell c;
+    struct text err = {0};
+    bool unsupported = false;
+    cell_init(&c, kernels_cpu(), words);
+    c.options.world = world;
+    assert_true(engine_plan(&c.options, out, &unsupported, &err));
+    cell_destroy(&c);
+}
+
+static void naive_flat_and_bucketed_cost_no_byte(void **state) {
+    (void)state;
+    static const char *const bases[] = {"arch=gpt precision=bf16 layers=4",
+            "arch=gpt layers=4 accumulate=2", "arch=llama precision=fp16 layers=3",
+            "arch=gpt layers=6 batch=4 checkpoint=block recompute=act"};
+    static const char *const wrappers[] = {"ddp=naive", "ddp=flat",
+            "ddp=bucketed bucket_mb=0.01", "ddp=bucketed bucket_mb=100"};
+    for (int b = 0; b < 4; b++) {
+        struct engine_memory alone, wrapped;
+        plan_of(bases[b], 1, &alone);
+        for (int w = 0; w < 4; w++) {
+            char words[128];
+            snprintf(words, sizeof words, "%s ranks=2 %s", bases[b], wrappers[w]);
+            plan_of(words, 2, &wrapped);
+            assert_memory_equal(alone.planned, wrapped.planned, sizeof alone.planned);
+        }
+    }
+}
+
+/* Of fp32 master, first and second moment a rank holds its share, rounded up to whole
+ * chunks of the norm's; everything else stays. */
+static void sharded_saves_the_others_share_of_the_state(void **state) {
+    (void)state;
+    static const char base[] = "arch=llama d_model=256 heads=4 d_ff=512 precision=bf16";
+    struct engine_memory alone, sharded;
+    plan_of(base, 1, &alone);
+    for (int world = 2; world <= 8; world *= 2) {
+        char words[128];
+        snprintf(words, sizeof words, "%s ranks=%d ddp=sharded", base, world);
+        plan_of(words, world, &sharded);
+        int64_t unit = (int64_t)NORM_CHUNK * world;
+        int64_t elements = alone.planned[OWNER_OPTIMIZER] / 12;
+        int64_t padded = (elements + unit - 1) / unit * unit;
+        assert_int_equal(sharded.planned[OWNER_OPTIMIZER], padded / world * 12);
+        assert_int_equal(sharded.planned[OWNER_PARAMS], padded * 2);
+        int64_t sums = padded / NORM_CHUNK * 4; // the norm's, behind the gradients
+        assert_int_equal(sharded.planned[OWNER_GRADS], padded * 2 + sums);
+        assert_int_equal(
+                sharded.planned[OWNER_ACTIVATIONS], alone.planned[OWNER_ACTIVATIONS]);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
             cmocka_unit_test(tensors_alive_at_once_never_overlap),
@@ -266,6 +321,8 @@ int main(void) {
             cmocka_unit_test(techniques_that_save_memory_do),
             cmocka_unit_test(gpt_block_keeps_what_the_formula_says),
             cmocka_unit_test(a_write_past_the_plan_is_measured),
+            cmocka_unit_test(naive_flat_and_bucketed_cost_no_byte),
+            cmocka_unit_test(sharded_saves_the_others_share_of_the_state),
             cmocka_unit_test(red_zones_name_the_op_that_overruns),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
