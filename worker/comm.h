@@ -88,7 +88,8 @@ void *comm_allocate(struct comm *c, size_t bytes, struct kernel_error *why);
 /*
  * Queue: once `stream` has reached this point, sum elements [from, to) of `t` over all
  * ranks, in place. F32, BF16, F16 and F64. Shared memory adds up in fp32 (F64 in fp64)
- * and rounds once, to nearest even.
+ * and rounds once, to nearest even. On a GPU this and what follows begins and ends at
+ * multiples of 16 bytes.
  */
 bool comm_all_reduce(struct comm *c, struct stream *stream, struct tensor *t,
         int64_t from, int64_t to, struct text *err);

@@ -440,9 +440,20 @@ static void count_bytes(
     n->capture = capture;
 }
 
+/* Off multiples of 16 bytes the symmetric kernels of 2.28.3 add up wrongly. */
+static bool check_place(const struct operation *o, struct text *err) {
+    size_t bytes = o->count * dtype_size(o->type);
+    return ((uintptr_t)o->from | (uintptr_t)o->to | bytes) % 16 == 0 ||
+           text_fail(err, "%zu bytes from %p to %p for NCCL: expected multiples of 16",
+                   bytes, o->from, o->to);
+}
+
 static bool queue(struct comm *c, struct stream *stream, const struct operation *o,
         struct text *err) {
     struct nccl *n = nccl_of(c);
+    if (!check_place(o, err)) {
+        return false;
+    }
     struct slot *slot = &n->slots[n->asked % SLOTS];
     if (!find_capture(stream->handle, &slot->capture, err) ||
             !cuda(cudaEventRecord(n->ready, stream->handle), "marking a stream", err) ||

@@ -20,10 +20,12 @@ static int behind_tables(const struct ddp *d, const struct shape *s) {
 /*
  * An all-reduce moves a table twice but for its own share, a gather a row a token.
  * Where nothing else writes into the table it need not travel at all, but then
- * micro-steps before the last have no way to add to it.
+ * micro-steps before the last have no way to add to it. A rank's tokens are whole 16
+ * bytes, for comm_all_gather().
  */
 static bool should_gather_tokens(const struct shape *s) {
-    return s->rows * s->world < 2 * s->vocab && (s->gpt || s->accumulate == 1);
+    return s->rows * s->world < 2 * s->vocab && s->rows % 4 == 0 &&
+           (s->gpt || s->accumulate == 1);
 }
 
 void ddp_init(struct ddp *d, const struct shape *shape, struct parameters *parameters,

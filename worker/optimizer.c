@@ -46,8 +46,9 @@ static int64_t chunks_of(int64_t elements) {
     return (elements + NORM_CHUNK - 1) / NORM_CHUNK;
 }
 
-/* Behind the gradients, where ranks can add up what lies there. */
+/* Behind the gradients, where ranks can add up what lies there, in whole 16 bytes. */
 static int declare_spread_partials(struct program *p, struct tensor shape) {
+    shape.size[0] = (shape.size[0] + 3) / 4 * 4;
     int64_t end = (int64_t)tensor_bytes(&p->tensors[p->grads].tensor);
     end = (end + MEMORY_ALIGN - 1) / MEMORY_ALIGN * MEMORY_ALIGN;
     return program_fixed(p, OWNER_GRADS, "norm_partials", shape, end);
@@ -71,7 +72,7 @@ static int declare_norm(
     }
     if (spread) {
         program_add(p, OP_ALL_REDUCE, (struct operands){{partials}})->to =
-                shape.size[0];
+                tensor_count(&p->tensors[partials].tensor);
         program_add(p, OP_COMM_WAIT, (struct operands){{partials}});
     }
     return partials;

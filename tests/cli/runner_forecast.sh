@@ -24,15 +24,15 @@ expect "without a curve and a link there is nothing to go by" 2 \
 [ ! -s out ] || not_ok "a refusal prints no page"
 run forecast --link 10 --latency 2
 expect "a link speed will do" 0 '^# Forecast' '^## `weak/ranks=1,ddp=none`' \
-    '^\| `bucketed` \| 25 \| 8 ' 'a link of 10 GB/s and hops of 2' \
+    '^\| `bucketed` \| 10 \| 8 ' 'a link of 10 GB/s and hops of 2' \
     'weak scaling' 'strong scaling' 'Over 3 measured rows the step.s error is' \
     '^## The model' '^## Its limits' '^\| `strong/ranks=2,ddp=flat` ' \
     '!^\| `flat` \| 8 ' '7 rows from 2 cells'
 run forecast results/small --link 10 --only weak --ranks 4
-expect "a folder, a selection and ranks are taken" 0 '^\| `bucketed` \| 25 \| 4 ' \
+expect "a folder, a selection and ranks are taken" 0 '^\| `bucketed` \| 10 \| 4 ' \
     '!strong/' '!\| 8 \|'
 run forecast --link 10 --ranks 64 --network 12.5 --per-node 4
-expect "several nodes need a network" 0 '^\| `bucketed` \| 25 \| 64 \| 16 ' \
+expect "several nodes need a network" 0 '^\| `bucketed` \| 10 \| 64 \| 16 ' \
     'between nodes of 4 ranks 12.5 GB/s' 'by a tree'
 run forecast --link 10 --json
 expect "programs get JSON" 0 '"forecasts": \[' '"error_pct": -?[0-9]' '"limits": \['
@@ -51,7 +51,7 @@ run forecast --link 10 --only weka
 expect "an unknown name names the nearest" 2 "found 'weka'.*nearest is 'weak'"
 run forecast --link 10 --only weak --where ranks=1
 expect "without cells on several ranks every wrapper is forecast" 0 '^\| `naive` \| *\| 2 ' \
-    '^\| `sharded` \| 25 \| 8 ' 'nothing here says how far off' '12 rows from 1 cell'
+    '^\| `sharded` \| 10 \| 8 ' 'nothing here says how far off' '12 rows from 1 cell'
 run forecast --link 10 --ranks 3 --only strong --where ranks=1
 expect "a batch that cannot be shared out is no row" 2 'nothing can be forecast: strong'
 exit $failed
