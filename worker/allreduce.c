@@ -22,6 +22,7 @@
 
 enum {
     SHARE = 4, // an array takes at most this part of the memory there is
+    FEW = 64,  // elements that bring the ranks together
     LOT = 8,   // repetitions queued before the first of them is awaited
     STAGING_BYTES = 1 << 22
 };
@@ -287,7 +288,7 @@ static int repetitions(int64_t bytes) {
 
 static bool queue_timed(struct probe *p, int64_t count, int slot) {
     struct kernel_error why = {0};
-    if (!add_up(p, p->attempt->world)) {
+    if (!add_up(p, FEW)) {
         return false;
     }
     bool marked = p->kernels->event_record(p->stream, p->from[slot], &why);
