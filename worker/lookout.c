@@ -1,11 +1,11 @@
 #include "worker/lookout.h"
-#include "worker/ddp.h"
 
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
 #include "worker/backend.h"
+#include "worker/ddp.h"
 
 #define PATIENCE_S 10     /* past start_s, which the supervisor watches */
 #define LOOK_NS 250000000 /* between looks; a sign of life is due after a second */

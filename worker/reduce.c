@@ -27,10 +27,9 @@ static uint32_t to_bits(float x) {
 
 static uint16_t bf16_round(float x) {
     uint32_t bits = to_bits(x);
-    if ((bits & 0x7fffffff) > 0x7f800000) {
-        return (uint16_t)(bits >> 16 | 0x40); // rounding could turn a NaN into infinity
-    }
-    return (uint16_t)((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
+    uint32_t rounded = (bits + 0x7fff + (bits >> 16 & 1)) >> 16;
+    uint32_t quiet = bits >> 16 | 0x40; // rounding could turn a NaN into infinity
+    return (uint16_t)((bits & 0x7fffffff) > 0x7f800000 ? quiet : rounded);
 }
 
 static float f16_widen(uint16_t half) {
