@@ -10,7 +10,7 @@
  *
  * `step` counts from 1: the steps finished. Its loss and accuracy are means over all
  * ranks (absent from an event that only the second brought), `tokens` and `ms` are of
- * that one step and rank: tokens × ranks ÷ ms is the live rate. Four events more that
+ * that one step and rank: summed over ranks, tokens ÷ ms is the live rate. Four events more that
  * readers may ignore:
  *   facts     data, tokenizer, data_digest (SHA-256), data_bytes, train_tokens,
  *             val_tokens, test_tokens, tokenizer_vocab, vocab (the model's), threads,

@@ -301,6 +301,36 @@ static void every_op_is_a_sign_of_life(void **state) {
     assert_true(twice > once + 20);
 }
 
+/* Half a batch is padding: weighed, it trains what half a batch does. */
+static void a_step_that_is_not_whole_is_a_mean_over_what_it_has(void **state) {
+    (void)state;
+    struct cell half, padded;
+    struct text err = {0};
+    struct engine_step step;
+    cell_create(&half, kernels_cpu(), "arch=gpt batch=2 grad_clip=0");
+    cell_create(&padded, kernels_cpu(), "arch=gpt batch=4 grad_clip=0");
+    struct engine_step wanted = cell_step(&half, 0, 1e-3);
+    cell_batch(&padded, 0);
+    for (int64_t i = half.tokens; i < padded.tokens; i++) {
+        padded.targets[i] = -1;
+    }
+    engine_weigh(padded.engine, 2);
+    assert_true(engine_step(padded.engine, padded.inputs, padded.targets, 1e-3, &err));
+    assert_true(engine_finish_step(padded.engine, &step, &err));
+    assert_true(fabs(step.loss - wanted.loss) <= 1e-6);
+    assert_true(fabs(step.accuracy - wanted.accuracy) <= 1e-6);
+    assert_true(fabs(step.grad_norm - wanted.grad_norm) <= 1e-5 * wanted.grad_norm);
+    for (int i = 0; i < engine_parameters(half.engine)->count; i++) {
+        double *a = cell_gradient(&padded, i), *b = cell_gradient(&half, i);
+        int64_t count = engine_parameters(half.engine)->items[i].count;
+        assert_true(cell_distance(a, b, count) <= 1e-5);
+        free(a);
+        free(b);
+    }
+    cell_destroy(&half);
+    cell_destroy(&padded);
+}
+
 static void what_is_lacking_is_unsupported(void **state) {
     (void)state;
     static const char *const cases[] = {
@@ -376,6 +406,7 @@ int main(void) {
             cmocka_unit_test(broken_engine_says_nan),
             cmocka_unit_test(instrumented_step_accounts_for_every_phase),
             cmocka_unit_test(every_op_is_a_sign_of_life),
+            cmocka_unit_test(a_step_that_is_not_whole_is_a_mean_over_what_it_has),
             cmocka_unit_test(what_is_lacking_is_unsupported),
             cmocka_unit_test(memory_refused_is_told_with_its_size),
             cmocka_unit_test(flops_follow_the_formula),

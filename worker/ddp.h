@@ -36,7 +36,7 @@ struct ddp {
     int world;
     struct buckets buckets; /* of bucketed and sharded */
     struct shards shards;   /* what this rank updates; unless sharded, all */
-    bool gathers_tokens;    /* the tied table's gradient comes in two parts */
+    bool gathers_tokens;    /* what an embedding adds comes last, by token */
 };
 
 /* Whether a cell's communication runs beside its forward or backward. */

@@ -208,6 +208,7 @@ bool engine_create(const struct engine_options *options, struct engine **out,
             .comm = options->comm,
             .clip = optimizer_clip(&e->params),
             .adamw = optimizer_adamw(&e->params),
+            .weight = 1,
             .alive = options->alive,
             .user = options->user};
     *out = e;

@@ -104,6 +104,13 @@ void engine_destroy(struct engine *e); /* NULL is fine */
 bool engine_step(struct engine *e, const int32_t *inputs, const int32_t *targets,
         double lr, struct text *err);
 
+/*
+ * What the following steps multiply losses and gradients by; 1 at first. A step divides
+ * them by all the rows that it has room for: where some are padding, whole ÷ real makes
+ * them means again. Such a step runs op by op.
+ */
+void engine_weigh(struct engine *e, double weight);
+
 /* As engine_step(), with events around the phases; synchronises. No other step may be
  * on its way. */
 bool engine_step_instrumented(struct engine *e, const int32_t *inputs,

@@ -105,7 +105,7 @@ static bool launch(struct engine *e, struct graph *graph, struct text *err) {
  * when the second is captured.
  */
 static bool run(struct engine *e, struct text *err) {
-    if (!e->graphed || e->ring.queued == 0) {
+    if (!e->graphed || e->ring.queued == 0 || e->executor.weight != 1) {
         return execute(e, NULL, err);
     }
     return (e->graph || capture(e, execute, NULL, &e->graph, err)) &&
@@ -117,6 +117,10 @@ static bool send_outcome(struct engine *e, struct text *err) {
     const struct tensor *control = engine_tensor(&e->training, e->training.control);
     return ring_queue(&e->ring, control->data, &why) ||
            text_fail(err, "cannot copy a step's outcome: %s", why.sentence);
+}
+
+void engine_weigh(struct engine *e, double weight) {
+    e->executor.weight = weight;
 }
 
 bool engine_step(struct engine *e, const int32_t *inputs, const int32_t *targets,
@@ -247,7 +251,9 @@ bool engine_evaluate(struct engine *e, const int32_t *inputs, const int32_t *tar
     if (!copy_batch(e, inputs, targets, bytes, &why)) {
         return text_fail(err, "cannot copy a batch to the device: %s", why.sentence);
     }
-    if (!execute_step(&e->executor, &e->evaluation, 1, NULL, err) ||
+    struct executor whole = e->executor;
+    whole.weight = 1;
+    if (!execute_step(&whole, &e->evaluation, 1, NULL, err) ||
             !values_read(&access, engine_tensor(&e->evaluation, e->evaluation.control),
                     control, err)) {
         return false;

@@ -75,9 +75,9 @@ static bool call(const struct call *c, struct kernel_error *why, struct text *er
         return k->fill(s, t[0]->data, 0, tensor_bytes(t[0]), why);
     case OP_CLASSIFIER:
         return k->classifier(s, t[0], t[1], t[2], t[3], t[4], x->shape->vocab,
-                op->gradient, op->factor, why);
+                op->gradient, (float)(op->factor * x->weight), why);
     case OP_LOSS_SUM:
-        return k->loss_sum(s, t[0], t[1], t[2], op->factor,
+        return k->loss_sum(s, t[0], t[1], t[2], (float)(op->factor * x->weight),
                 op_adds(op->accumulate, c->first), why);
     case OP_ALL_REDUCE:
         return comm_all_reduce(x->comm, s, t[0], op->from, op->to, err);

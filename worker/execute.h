@@ -20,6 +20,7 @@ struct executor {
     struct comm *comm; /* NULL for one rank */
     struct clip_options clip;
     struct adamw_options adamw;
+    double weight; /* of losses and gradients; 1 but where a step is not whole */
     void (*alive)(void *user); /* after every op; NULL: nobody wants to know */
     void *user;
 };

@@ -34,23 +34,13 @@ static void load_step(struct trainer *t, int64_t step) {
     data_training_step(t->data, &share, step, t->inputs, t->targets);
 }
 
-/*
- * The device divides a step's sums by the rows that a step has room for. Where epochs
- * end within the last one, its mean is over fewer, of all ranks.
- */
-static double whole_over_real(const struct trainer *t) {
-    double whole = (double)(t->step_tokens * t->options.world);
-    return whole /
-           (double)trainer_tokens_of_all(t, t->attempt->step - 1, t->attempt->step);
-}
-
 /* Tell about the step that just ended, where it is due. */
 static bool report_step(struct trainer *t, double lr, double ms) {
     struct attempt *a = t->attempt;
     const struct engine_step *s = &t->last;
     bool due = a->step % params_integer(t->params, PARAM_LOG_EVERY) == 0;
     bool ends = a->step == 1 || a->step == t->steps;
-    double mean[2] = {s->loss * whole_over_real(t), s->accuracy * whole_over_real(t)};
+    double mean[2] = {s->loss, s->accuracy};
     // All ranks agree on what is due by its number, and only on that.
     if (t->comm && (due || ends)) {
         struct text err = {0};
@@ -77,6 +67,13 @@ static bool report_step(struct trainer *t, double lr, double ms) {
     return attempt_send_object(a, "step", fields);
 }
 
+/* What a step has room for, over what it has, of all ranks: epochs may end within it.
+ */
+static double whole_over_real(const struct trainer *t, int64_t step) {
+    double whole = (double)(t->step_tokens * t->options.world);
+    return whole / (double)trainer_tokens_of_all(t, step, step + 1);
+}
+
 /* Send step `step` (0 …) on its way. */
 static bool queue_step(struct trainer *t, int64_t step) {
     struct text err = {0};
@@ -84,6 +81,7 @@ static bool queue_step(struct trainer *t, int64_t step) {
             .lr = schedule_rate(t->params, step, t->steps), .ms = now_ms()};
     load_step(t, step);
     lookout_announce(&t->lookout);
+    engine_weigh(t->engine, whole_over_real(t, step));
     bool queued = engine_step(
             t->engine, t->inputs, t->targets, t->sent[step % RING_SLOTS].lr, &err);
     return trainer_check(t, queued, &err);
@@ -230,6 +228,7 @@ static bool check_outcome(struct trainer *t) {
 
 /* Where the time of a step goes. The model is not used afterwards. */
 static bool instrument(struct trainer *t) {
+    engine_weigh(t->engine, 1);
     for (int i = 0; i < TRAINER_INSTRUMENTED; i++) {
         struct engine_phases p;
         struct engine_step unused;
