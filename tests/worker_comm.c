@@ -4,6 +4,7 @@
  */
 #include <pthread.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -554,6 +555,116 @@ static void who_waits_for_a_late_rank_is_told_so(void **state) {
     munmap(base, bytes);
 }
 
+struct told {
+    int waiting, moving;
+};
+
+static void tell_waiting(void *user) {
+    ((struct told *)user)->waiting++;
+}
+
+static void tell_moving(void *user) {
+    ((struct told *)user)->moving++;
+}
+
+/* Two ranks as threads, each through `body`; what each was told by the second. */
+static void run_two(void *(*body)(void *), size_t share, struct told told[2]) {
+    size_t bytes = comm_shared_bytes(NULL, 2, share);
+    void *base = mmap(
+            NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    assert_true(base != MAP_FAILED);
+    struct rank ranks[2] = {0};
+    for (int r = 0; r < 2; r++) {
+        ranks[r].options = (struct comm_options){.rank = r,
+                .world = 2,
+                .shm_fd = -1,
+                .base = base,
+                .base_bytes = bytes,
+                .bytes = share,
+                .deadline_ms = DEADLINE_MS,
+                .waiting = tell_waiting,
+                .moving = tell_moving,
+                .user = &told[r]};
+        assert_int_equal(pthread_create(&ranks[r].thread, NULL, body, &ranks[r]), 0);
+    }
+    for (int r = 0; r < 2; r++) {
+        pthread_join(ranks[r].thread, NULL);
+        assert_null(ranks[r].failed);
+    }
+    munmap(base, bytes);
+}
+
+/* Rank 0 queues all at once, rank 1 one every 0.3 s. */
+static void *come_again_and_again(void *argument) {
+    struct rank *r = argument;
+    struct comm *c;
+    struct text err = {0};
+    if (!comm_create(&r->options, &c, &err)) {
+        r->failed = text_take(&err);
+        return NULL;
+    }
+    struct kernel_error why;
+    float *x = comm_allocate(c, sizeof *x, &why);
+    struct tensor t = {x, DTYPE_F32, 1, {1}};
+    for (int i = 0; i < 10; i++) {
+        if (r->options.rank == 1) {
+            nanosleep(&(struct timespec){0, 300 * 1000 * 1000}, NULL);
+        }
+        comm_all_reduce(c, NULL, &t, 0, 1, &err);
+    }
+    comm_wait(c, NULL, 0, &err);
+    comm_destroy(c);
+    return NULL;
+}
+
+static void operations_that_end_count_as_moving(void **state) {
+    (void)state;
+    struct told told[2] = {{0}};
+    run_two(come_again_and_again, 64, told);
+    assert_true(told[0].moving >= 1);
+}
+
+static void *slow_page;
+
+/* The page can be read once whoever reads it has slept. */
+static void let_read_later(int number) {
+    (void)number;
+    nanosleep(&(struct timespec){2, 500 * 1000 * 1000}, NULL);
+    mprotect(slow_page, 4096, PROT_READ);
+}
+
+static void *gather_slowly(void *argument) {
+    struct rank *r = argument;
+    struct comm *c;
+    struct text err = {0};
+    if (!comm_create(&r->options, &c, &err)) {
+        r->failed = text_take(&err);
+        return NULL;
+    }
+    struct kernel_error why;
+    float own = 1, *all = comm_allocate(c, 2 * sizeof *all, &why);
+    struct tensor from = {r->options.rank == 0 ? slow_page : &own, DTYPE_F32, 1, {1}};
+    struct tensor to = {all, DTYPE_F32, 1, {2}};
+    comm_all_gather(c, NULL, &from, &to, 0, 2, &err);
+    comm_wait(c, NULL, 0, &err);
+    comm_destroy(c);
+    return NULL;
+}
+
+static void who_does_its_part_moves_and_the_other_waits(void **state) {
+    (void)state;
+    slow_page = mmap(NULL, 4096, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    assert_true(slow_page != MAP_FAILED);
+    struct sigaction slow = {.sa_handler = let_read_later}, before;
+    sigaction(SIGSEGV, &slow, &before);
+    struct told told[2] = {{0}};
+    run_two(gather_slowly, 64, told);
+    sigaction(SIGSEGV, &before, NULL);
+    assert_true(told[0].moving >= 2);
+    assert_true(told[1].waiting >= 1);
+    munmap(slow_page, 4096);
+}
+
 static void more_than_was_announced_is_not_given(void **state) {
     (void)state;
     struct comm_options options = {
@@ -588,6 +699,8 @@ int main(void) {
             cmocka_unit_test(ranks_of_another_attempt_are_refused),
             cmocka_unit_test(waiting_for_a_late_rank_costs_no_cpu),
             cmocka_unit_test(who_waits_for_a_late_rank_is_told_so),
+            cmocka_unit_test(operations_that_end_count_as_moving),
+            cmocka_unit_test(who_does_its_part_moves_and_the_other_waits),
             cmocka_unit_test(more_than_was_announced_is_not_given),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -125,6 +125,24 @@ static void silence_means_trouble_where_nobody_is_behind(void **state) {
     says_that_it_waits(s);
 }
 
+/* However soon after: else a rank would count as waiting until a second had passed. */
+static void rank_that_goes_on_says_so_at_once(void **state) {
+    struct scene *s = *state;
+    char line[400];
+    attempt_waiting(&s->attempt);
+    says_that_it_waits(s);
+    assert_true(attempt_is_silent(&s->attempt));
+    lookout_prepare(&s->lookout, &s->attempt, &s->options[0]);
+    s->options[0].moving(s->options[0].user);
+    assert_non_null(fgets(line, sizeof line, s->events));
+    assert_non_null(strstr(line, "\"event\":\"progress\""));
+    assert_null(strstr(line, "waiting"));
+    attempt_waiting(&s->attempt);
+    says_that_it_waits(s);
+    assert_true(attempt_phase(&s->attempt, "end"));
+    assert_false(s->attempt.waits);
+}
+
 static void one_that_was_never_started_may_be_stopped(void **state) {
     struct scene *s = *state;
     lookout_stop(&s->lookout);
@@ -177,6 +195,7 @@ int main(void) {
             T(rank_that_is_ahead_says_so_again_and_again),
             T(first_step_of_all_is_waited_for_too),
             T(silence_means_trouble_where_nobody_is_behind),
+            T(rank_that_goes_on_says_so_at_once),
             T(one_that_was_never_started_may_be_stopped),
             T(rank_that_loses_another_says_so_and_is_gone),
             T(rank_whose_own_device_has_failed_blames_nobody),

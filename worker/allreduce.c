@@ -210,12 +210,14 @@ static bool synchronize(struct probe *p) {
     return check_kernel(p, p->kernels->stream_synchronize(p->stream, &why), &why);
 }
 
-/* Queue a sum over elements [0, count), and the stream's wait for it. */
+/* Queue a sum over elements [0, count), and the stream's wait for it. On a CPU it is
+ * over then, which is worth a sign of life: a lot of large ones takes long. */
 static bool add_up(struct probe *p, int64_t count) {
     struct tensor t = {.data = p->array, .type = p->type, .rank = 1, .size = {count}};
     struct text err = {0};
     bool done = comm_all_reduce(p->comm, p->stream, &t, 0, count, &err) &&
                 comm_wait(p->comm, p->stream, 0, &err);
+    attempt_live(p->attempt);
     return check(p, done, &err);
 }
 

@@ -94,6 +94,9 @@ bool attempt_fail_kernel(
 
 bool attempt_send_object(struct attempt *a, const char *name, json_t *fields) {
     struct text err = {0};
+    // Before it is sent, as attempt_waiting() sets it afterwards: between two threads
+    // it may stand without need, and then costs an event, but is never missing.
+    a->waits = false;
     bool sent = event_send_object(&a->events, name, fields, &err);
     if (!sent) {
         attempt_fail(
@@ -122,12 +125,16 @@ bool attempt_phase(struct attempt *a, const char *name) {
 }
 
 bool attempt_is_silent(const struct attempt *a) {
+    return a->waits || attempt_is_mute(a);
+}
+
+bool attempt_is_mute(const struct attempt *a) {
     return now_ns() - a->events.last_ns >= SILENCE_NS;
 }
 
 void attempt_live(struct attempt *a) {
     int64_t now = now_ns(), last = a->events.last_ns;
-    if (now - (last > a->alive_ns ? last : a->alive_ns) < SILENCE_NS) {
+    if (!a->waits && now - (last > a->alive_ns ? last : a->alive_ns) < SILENCE_NS) {
         return;
     }
     a->alive_ns = now;
@@ -142,6 +149,7 @@ void attempt_waiting(struct attempt *a) {
     event_send(&a->events, "progress", &ignored, "{s:s, s:I, s:b}", "phase", a->phase,
             "done", (json_int_t)a->step, "waiting", 1);
     text_finish(&ignored);
+    a->waits = true;
 }
 
 double attempt_age_ms(const struct attempt *a) {

@@ -19,7 +19,8 @@ struct attempt {
     int rank, world, local_rank;
     int shm_fd; /* −1: none */
     struct event_writer events;
-    int64_t alive_ns;          /* of the last sign of life below */
+    int64_t alive_ns;   /* of the last sign of life below */
+    _Atomic bool waits; /* it was said, and nothing by this rank's own thread since */
     double before_main_ms;     /* CPU time spent before main(): loading the program */
     const char *_Atomic phase; /* what others of this process's threads may ask for */
     _Atomic int64_t step;      /* finished ones; likewise */
@@ -58,13 +59,17 @@ bool attempt_send_object(struct attempt *a, const char *name, json_t *fields);
 /* Enter a phase and say so. `name` must outlive the attempt. */
 bool attempt_phase(struct attempt *a, const char *name);
 
-/* Whether silence has lasted long enough that a sign of life is due. */
+/* Whether a sign of life is due: nothing was sent for a second, or the last that was
+ * said is that this rank waits. */
 bool attempt_is_silent(const struct attempt *a);
+
+/* Whether nothing was sent for a second, not even that. */
+bool attempt_is_mute(const struct attempt *a);
 
 /*
  * Within a step: send `progress` where a second has passed since the last event and the
- * last such sign. It is no event to attempt_is_silent(), so that a long step is still
- * told of as soon as it ends.
+ * last such sign, or this rank had said that it waits. It is no event to
+ * attempt_is_silent(), so that a long step is still told of as soon as it ends.
  */
 void attempt_live(struct attempt *a);
 

@@ -47,10 +47,14 @@ struct comm_options {
                     GPU they then keep to few of its multiprocessors */
     int64_t deadline_ms; /* how long to wait for the others to appear */
     const struct kernels *kernels;
-    /* Optional: called on the caller's thread, once a second in a call that waits for
-     * other ranks. So a rank that waits can say so, and the one that is waited for is
-     * the one longest silent. */
+    /* Optional: one of them is called on the caller's thread, once a second in a call
+     * that blocks. `waiting`: nothing happened in that second, and it is for another
+     * rank to go on. `moving`: queued operations have ended in it, or this rank's part
+     * of one is under way. So the one that is waited for is the one longest silent, and
+     * where all say that they wait, they wait for each other. A call that returns
+     * sooner calls neither: the caller's own progress is for the caller to tell. */
     void (*waiting)(void *user);
+    void (*moving)(void *user);
     /* Optional: called once, on a thread of the communicator, where what was queued can
      * never finish. Whoever is called records the sentence and ends the process. */
     void (*failed)(void *user, const char *sentence);

@@ -13,7 +13,7 @@ enum {
     PAGE = 4096,
     ALIGN = 64,
     QUEUE_START = 16,
-    PATIENCE_S = 1 // before the caller is told that it waits
+    PATIENCE_S = 1 // before the caller is told what it waits for
 };
 
 /* The start of what ranks share here: an operation begins once all have come to it, and
@@ -39,11 +39,12 @@ struct shm {
     struct rounds *rounds;
     unsigned char *regions; // world × region_bytes
     size_t region_bytes, used_bytes;
-    void (*waiting)(void *user);
+    void (*waiting)(void *user), (*moving)(void *user);
     void *user;
     // The communicator's thread, and the queue that `mutex` guards.
     pthread_t thread;
     bool started;
+    atomic_bool acting; // it does this rank's part of an operation
     pthread_mutex_t mutex;
     pthread_cond_t queued, finished;
     struct operation *queue;
@@ -120,7 +121,9 @@ static void perform(struct shm *s, const struct operation *o, uint64_t index) {
     unsigned until = (unsigned)(index + 1) * (unsigned)s->base.ranks.world;
     meeting_arrive(&s->rounds->in, until);
     meeting_await(&s->rounds->in, until, -1);
+    s->acting = true;
     int64_t moved = act(s, o);
+    s->acting = false;
     // Others read what this rank wrote, and may next overwrite what it read.
     meeting_arrive(&s->rounds->out, until);
     meeting_await(&s->rounds->out, until, -1);
@@ -159,6 +162,7 @@ static bool start(
     s->regions = (unsigned char *)c->ranks.behind + PAGE;
     s->region_bytes = region_size(options->bytes);
     s->waiting = options->waiting;
+    s->moving = options->moving;
     s->user = options->user;
     s->capacity = QUEUE_START;
     s->queue = text_allocate_zeroed(s->capacity, sizeof *s->queue);
@@ -260,14 +264,20 @@ static bool wait_for(
     clock_gettime(CLOCK_MONOTONIC, &next);
     next.tv_sec += PATIENCE_S;
     pthread_mutex_lock(&s->mutex);
+    uint64_t seen = s->done;
     while (s->asked - s->done > (uint64_t)pending) {
-        bool late = pthread_cond_timedwait(&s->finished, &s->mutex, &next) == ETIMEDOUT;
-        if (late && s->waiting) {
+        if (pthread_cond_timedwait(&s->finished, &s->mutex, &next) != ETIMEDOUT) {
+            continue;
+        }
+        void (*tell)(void *user) =
+                s->acting || s->done != seen ? s->moving : s->waiting;
+        seen = s->done;
+        if (tell) {
             pthread_mutex_unlock(&s->mutex);
-            s->waiting(s->user);
+            tell(s->user);
             pthread_mutex_lock(&s->mutex);
         }
-        next.tv_sec += late ? PATIENCE_S : 0;
+        next.tv_sec += PATIENCE_S;
     }
     pthread_mutex_unlock(&s->mutex);
     return true;

@@ -26,7 +26,7 @@ static void *look(void *argument) {
         struct timespec until = next_look();
         while (!l->stop && pthread_cond_timedwait(&l->ended, &l->mutex, &until) == 0) {
         }
-        if (!l->stop && attempt_is_silent(l->attempt) && comm_behind(l->comm) >= 0) {
+        if (!l->stop && attempt_is_mute(l->attempt) && comm_behind(l->comm) >= 0) {
             attempt_waiting(l->attempt);
         }
     }
@@ -37,6 +37,11 @@ static void *look(void *argument) {
 static void tell_waiting(void *user) {
     struct lookout *l = user;
     attempt_waiting(l->attempt);
+}
+
+static void tell_moving(void *user) {
+    struct lookout *l = user;
+    attempt_live(l->attempt);
 }
 
 /* Where this rank's own device has failed, that is what its collectives ended of. */
@@ -54,6 +59,7 @@ static void tell_lost(void *user, const char *sentence) {
 void lookout_prepare(struct lookout *l, struct attempt *a, struct comm_options *o) {
     *l = (struct lookout){.attempt = a, .kernels = o->kernels, .device = o->device};
     o->waiting = tell_waiting;
+    o->moving = tell_moving;
     o->failed = tell_lost;
     o->user = l;
 }
