@@ -2,6 +2,7 @@
 
 #include "worker/allreduce.h"
 #include "worker/backend.h"
+#include "worker/comm.h"
 #include "worker/setup.h"
 
 int setup_cores(void) {
@@ -9,8 +10,12 @@ int setup_cores(void) {
     return sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
 }
 
-/* Whether several ranks can work together here. */
-static bool can_join(struct text *err) {
+/* Whether so many ranks can work together here. */
+static bool can_join(int64_t ranks, struct text *err) {
+    if (ranks > COMM_WORLD_MAX) {
+        return text_fail(err, "%lld ranks: a communicator joins at most %d",
+                (long long)ranks, COMM_WORLD_MAX);
+    }
     struct text why = {0};
     bool joins = backend_comm() && comm_available(backend_comm(), &why);
     if (!joins) {
@@ -34,11 +39,16 @@ bool setup_check(const struct params *params, struct text *err) {
                 params_choice(params, PARAM_DEVICE), backend_name(),
                 gpu ? "GPUs" : "the CPU");
     }
-    if (params_integer(params, PARAM_RANKS) > 1 && !can_join(err)) {
+    if (task == TASK_ALLREDUCE && !allreduce_check(params, err)) {
+        return false;
+    }
+    // Those of task noop never meet.
+    int64_t ranks = params_integer(params, PARAM_RANKS);
+    if (task != TASK_NOOP && ranks > 1 && !can_join(ranks, err)) {
         return false;
     }
     if (task == TASK_ALLREDUCE) {
-        return allreduce_check(params, err);
+        return true;
     }
     if (task != TASK_TRAIN && task != TASK_NOOP) {
         return text_fail(err, "task %s: this version knows train, allreduce and noop",

@@ -17,12 +17,14 @@ planned=$(field "$folder/events" result planned_bytes)
     question task=attention
     question vocab=3
     echo 'no JSON'
+    question ranks=65 ddp=naive
+    question ranks=65 task=noop
 } >"$folder/specs"
 status=0
 "$worker" plan <"$folder/specs" >"$folder/events" || status=$?
 expect "plan answers each line" 0
 answer() { sed -n "$1p" "$folder/events"; }
-[ "$(wc -l <"$folder/events")" = 6 ] || not_ok "an answer for each of 6 questions"
+[ "$(wc -l <"$folder/events")" = 8 ] || not_ok "an answer for each of 8 questions"
 grep -q "\"cell\":\"c\",\"planned_bytes\":$planned,\"params_bytes\"" <<<"$(answer 1)" ||
     not_ok "the plan is what the run took: $planned"
 grep -q '"error":".*","unsupported":true' <<<"$(answer 2)" || not_ok "no cudnn here"
@@ -30,6 +32,14 @@ grep -q '"planned_bytes":0' <<<"$(answer 3)" || not_ok "noop takes nothing"
 grep -q 'task attention.*"unsupported":true' <<<"$(answer 4)" || not_ok "a later task"
 grep -q 'vocab 3 is smaller.*"unsupported":false' <<<"$(answer 5)" || not_ok "small vocab"
 grep -q '"cell":"","error":' <<<"$(answer 6)" || not_ok "garbage has an answer, too"
+grep -q '65 ranks: a communicator joins at most 64","unsupported":true' <<<"$(answer 7)" ||
+    not_ok "ranks that cannot meet"
+grep -q '"planned_bytes":0' <<<"$(answer 8)" || not_ok "those of noop need not meet"
+status=0
+spec "$folder/spec.json" ranks=65 ddp=naive
+LM_RANK=3 LM_WORLD=65 "$worker" run "$folder/spec.json" >"$folder/events" \
+    2>"$folder/stderr" || status=$?
+expect "one of too many ranks" 1 '"kind":"unsupported","phase":"start".*65 ranks:'
 
 "$worker" devices >"$folder/events"
 status=0
