@@ -64,8 +64,21 @@ bool allreduce_check(const struct params *params, struct text *err) {
     return true;
 }
 
-int64_t allreduce_planned_bytes(void) {
-    return CURVE_MOST_BYTES;
+/* The largest size of those that an array may take of so much memory; 0: none. */
+static int64_t largest_size(double room) {
+    int64_t largest = 0;
+    for (int64_t bytes = CURVE_LEAST_BYTES;
+            bytes <= CURVE_MOST_BYTES && (double)bytes <= room / SHARE;
+            bytes *= CURVE_FACTOR) {
+        largest = bytes;
+    }
+    return largest;
+}
+
+int64_t allreduce_planned_bytes(const struct params *params) {
+    int64_t limit = params_integer(params, PARAM_MEMORY_LIMIT);
+    int64_t largest = limit > 0 ? largest_size((double)limit) : CURVE_MOST_BYTES;
+    return largest ? largest : CURVE_LEAST_BYTES;
 }
 
 /* `done`, or the attempt failed with the sentence in `err`, which is emptied. */
@@ -120,7 +133,7 @@ static bool meet(struct probe *p) {
     return check(p, met, &err);
 }
 
-/* Bytes that this rank's array may take. Nobody has allocated one yet. */
+/* Bytes that this rank may use. Nobody has allocated an array yet. */
 static bool find_room(struct probe *p, double *bytes) {
     struct attempt *a = p->attempt;
     *bytes = (double)measure_host_free() / a->world;
@@ -133,7 +146,7 @@ static bool find_room(struct probe *p, double *bytes) {
         *bytes = (double)unused;
     }
     double limit = (double)params_integer(&a->spec.params, PARAM_MEMORY_LIMIT);
-    *bytes = (limit > 0 && limit < *bytes ? limit : *bytes) / SHARE;
+    *bytes = limit > 0 && limit < *bytes ? limit : *bytes;
     return true;
 }
 
@@ -158,13 +171,9 @@ static bool choose_sizes(struct probe *p) {
     if (!find_room(p, &room) || !agree(p, &room)) {
         return false;
     }
-    int sizes = 0;
-    for (int64_t bytes = CURVE_LEAST_BYTES;
-            bytes <= CURVE_MOST_BYTES && (double)bytes <= room; bytes *= CURVE_FACTOR) {
-        p->most_bytes = bytes;
-        sizes++;
-    }
-    if (!sizes) {
+    p->most_bytes = largest_size(room);
+    room /= SHARE;
+    if (!p->most_bytes) {
         a->predicted = true;
         a->bytes_asked = CURVE_LEAST_BYTES;
         a->bytes_free = (int64_t)room;
@@ -190,6 +199,10 @@ static bool choose_sizes(struct probe *p) {
         return attempt_fail(a, STATUS_FAILED,
                 "inject_phase %s: task allreduce has no such phase",
                 params_choice(&a->spec.params, PARAM_INJECT_PHASE));
+    }
+    int sizes = 1;
+    for (int64_t bytes = CURVE_LEAST_BYTES; bytes < p->most_bytes; sizes++) {
+        bytes *= CURVE_FACTOR;
     }
     return inject_check(a, sizes);
 }

@@ -15,8 +15,9 @@
 /* Refuse what has no such task: one rank, or a precision that no element has. */
 bool allreduce_check(const struct params *params, struct text *err);
 
-/* Bytes of the array on each rank, where there is room for the largest. */
-int64_t allreduce_planned_bytes(void);
+/* Bytes of the array on each rank, as far as the cell's memory_limit allows: the host
+ * or the device may turn out to have less. */
+int64_t allreduce_planned_bytes(const struct params *params);
 
 /*
  * Run it, events included. False, the attempt failed, where something is refused or a

@@ -20,7 +20,7 @@ static bool plan(const struct params *params, struct engine_memory *out,
         return true;
     }
     if (params_integer(params, PARAM_TASK) == TASK_ALLREDUCE) {
-        out->planned[OWNER_SCRATCH] = allreduce_planned_bytes();
+        out->planned[OWNER_SCRATCH] = allreduce_planned_bytes(params);
         return true;
     }
     struct tokenizer tokenizer;

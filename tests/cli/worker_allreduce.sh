@@ -66,4 +66,11 @@ spec "$folder/question" task=allreduce ranks=2
 "$worker" plan <"$folder/question" >"$folder/events"
 status=0
 expect "its plan" 0 '"planned_bytes":1073741824,.*"scratch_bytes":1073741824'
+# A quarter of the limit; where not even the smallest size fits, that one is asked for.
+for case in "67108864 16777216" "64000000 4194304" "200000 65536"; do
+    read -r limit bytes <<<"$case"
+    spec "$folder/question" task=allreduce ranks=2 memory_limit="$limit"
+    "$worker" plan <"$folder/question" >"$folder/events"
+    expect "its plan under a limit of $limit" 0 "\"planned_bytes\":$bytes,"
+done
 exit $failed
