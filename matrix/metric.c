@@ -103,7 +103,8 @@ const struct metric metrics[] = {
         {"scaling_efficiency", "", METRIC_DERIVED, false,
                 "tokens_per_s / (ranks x tokens_per_s of the same cell on one rank)"},
         {"memory_overhead_bytes", "bytes", METRIC_DERIVED, false,
-                "peak_bytes less that of the same cell on one rank"},
+                "peak_bytes less that of the same cell on one rank; under strong "
+                "scaling a rank's share of the batch shrinks it, too"},
         {"memory_overhead_pct", "%", METRIC_DERIVED, false,
                 "memory_overhead_bytes as a share of the one-rank cell's peak_bytes"},
         {"speedup", "", METRIC_DERIVED, false,

@@ -323,7 +323,8 @@ static void add_scaling(struct page *p) {
                 : shares        ? "; above 100 %: its ranks share the optimizer out"
                                 : "; above 100 %: a slow one-rank cell flatters");
         markdown_add_code(&p->markdown, best->cell->id);
-        double more = tally_metric(best, "memory_overhead_bytes");
+        // A rank with a share of the batch saves by that alone, whatever the wrapper.
+        double more = last.strong ? NAN : tally_metric(best, "memory_overhead_bytes");
         if (more == 0) {
             text_add(&p->markdown, ", with no more memory a rank");
         }

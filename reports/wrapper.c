@@ -25,9 +25,22 @@ static int by_rest(const void *a, const void *b) {
     return order ? order : (x > y) - (x < y);
 }
 
-// Two experiments may share a cell: people see it once.
-static bool is_repeated(const struct tally *o, const struct tally *before) {
-    return before && strcmp(o->cell->hash, before->cell->hash) == 0;
+/*
+ * Two experiments may share a cell: people see it once, and as the first that counts.
+ * `shown` has room for `count`; how many it got. Neighbours in `group` are equal.
+ */
+static size_t without_twins(
+        const struct tally *const *group, size_t count, const struct tally **shown) {
+    size_t kept = 0;
+    for (size_t i = 0; i < count; i++) {
+        bool twin = kept && !strcmp(group[i]->cell->hash, shown[kept - 1]->cell->hash);
+        if (!twin) {
+            shown[kept++] = group[i];
+        } else if (!tally_counts(shown[kept - 1]) && tally_counts(group[i])) {
+            shown[kept - 1] = group[i];
+        }
+    }
+    return kept;
 }
 
 // The naive wrapper of the same kernel and ranks, within one table.
@@ -56,8 +69,12 @@ static void add_strong_columns(struct table *t, enum table_where where) {
     table_show_last(t, where);
 }
 
-/* `strong`: people see the columns of strong scaling too. */
+/*
+ * `strong`: people see the columns of strong scaling too, and no memory overhead, for a
+ * rank that has a share of the batch saves by that alone.
+ */
 static void add_columns(struct table *t, bool strong) {
+    const enum table_where overhead = strong ? TABLE_CSV_ONLY : TABLE_EVERYWHERE;
     table_add_code(t, "cell", "cell");
     table_show_last(t, TABLE_CSV_ONLY);
     table_add_code(t, "rest", "rest");
@@ -80,7 +97,9 @@ static void add_columns(struct table *t, bool strong) {
     table_add_number(t, "comm_exposed_ms", "communication not hidden", HUMAN_MS);
     table_add_number(t, "peak_bytes", "peak memory a rank", HUMAN_BYTES);
     table_add_number(t, "memory_overhead_bytes", "memory overhead", HUMAN_BYTES);
+    table_show_last(t, overhead);
     table_add_number(t, "memory_overhead_pct", "overhead", HUMAN_CHANGE);
+    table_show_last(t, overhead);
     table_add_number(t, "nccl_bytes", "taken by NCCL", HUMAN_BYTES);
     table_add_text(t, "hash", "hash");
     table_show_last(t, TABLE_CSV_ONLY);
@@ -251,8 +270,9 @@ static void introduce(struct page *p) {
             "over those of the naive wrapper beside it; memory overhead is a rank's "
             "peak beyond the one-rank cell's, so less than nothing is a saving. "
             "*Weak*: "
-            "each rank has a batch of its own. *Strong*: all share one. The fastest on "
-            "as many ranks is bold.\n\n");
+            "each rank has a batch of its own. *Strong*: all share one, so a rank's "
+            "peak falls with its share and is no wrapper's doing. The fastest on as "
+            "many ranks is bold.\n\n");
 }
 
 static bool is_strong(const struct tally *o) {
@@ -277,8 +297,31 @@ static void add_title(struct page *p, const struct tally *o, struct context rest
     text_finish(&title);
 }
 
+/* What was run, and is in no row. */
+static void add_twins(struct page *p, const struct tally *const *group, size_t count,
+        const struct tally *const *shown, size_t shown_count) {
+    size_t said = 0;
+    for (size_t i = 0, k = 0; i < count && k < shown_count; i++) {
+        k += strcmp(group[i]->cell->hash, shown[k]->cell->hash) != 0;
+        if (group[i] == shown[k]) {
+            continue;
+        }
+        text_add(&p->markdown, said++ ? "" : "Run, too, with equal parameters:\n\n");
+        text_add(&p->markdown, "- ");
+        markdown_add_code(&p->markdown, group[i]->cell->id);
+        human_phrase(&p->markdown, ", ", HUMAN_SHORT,
+                tally_counts(group[i]) ? tally_metric(group[i], "tokens_per_s") : NAN,
+                " tokens/s");
+        text_add(&p->markdown, "; the row is of ");
+        markdown_add_code(&p->markdown, shown[k]->cell->id);
+        text_add(&p->markdown, "\n");
+    }
+    text_add(&p->markdown, said ? "\n" : "");
+}
+
 static void add_notes(struct page *p, const struct table *t,
-        const struct tally *const *group, size_t count) {
+        const struct tally *const *group, size_t count,
+        const struct tally *const *shown, size_t shown_count) {
     if (table_is_noted(t, PAGE_ROWS)) {
         text_add(&p->markdown,
                 TABLE_NOTE " Above 100 %: the one-rank cell does more, as under "
@@ -288,7 +331,10 @@ static void add_notes(struct page *p, const struct table *t,
                            "tokens/s.\n\n");
     }
     add_reasons(p, "scaling efficiency", missing_efficiency, group, count);
-    add_reasons(p, "memory overhead", missing_overhead, group, count);
+    if (!is_strong(group[0])) {
+        add_reasons(p, "memory overhead", missing_overhead, group, count);
+    }
+    add_twins(p, group, count, shown, shown_count);
 }
 
 static void add_group(struct page *p, struct table *all,
@@ -298,18 +344,21 @@ static void add_group(struct page *p, struct table *all,
     bool strong = is_strong(group[0]);
     context_show(&group[0]->cell->params, &rest, &title);
     struct table t = {0};
+    const struct tally **shown = text_allocate(count * sizeof *shown);
+    size_t shown_count = without_twins(group, count, shown);
     add_columns(&t, strong);
+    for (size_t i = 0; i < shown_count; i++) {
+        add_row(&t, p->tallies, shown[i], shown, shown_count, text_get(&title));
+    }
     for (size_t i = 0; i < count; i++) {
-        if (!is_repeated(group[i], i ? group[i - 1] : NULL)) {
-            add_row(&t, p->tallies, group[i], group, count, text_get(&title));
-        }
-        add_row(all, p->tallies, group[i], group, count, text_get(&title));
+        add_row(all, p->tallies, group[i], shown, shown_count, text_get(&title));
     }
     if (show) {
         add_title(p, group[0], rest);
         page_add_table(p, &t, "kernel_wrapper");
-        add_notes(p, &t, group, count);
+        add_notes(p, &t, group, count, shown, shown_count);
     }
+    free(shown);
     table_finish(&t);
     text_finish(&title);
 }
