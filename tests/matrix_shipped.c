@@ -245,12 +245,28 @@ static void every_scaled_cell_has_its_one_rank_cell(void **state) {
                 char own[13];
                 other.values[PARAM_BUCKET_MB] = defaults.values[PARAM_BUCKET_MB];
                 params_hash(&other, own);
-                found = !strcmp(cells.items[j].experiment, cells.items[i].experiment) &&
-                        !strcmp(own, hash);
+                found = !strcmp(own, hash);
             }
             assert_true(found);
         }
         assert_true(scaled > 0);
+        cells_finish(&cells);
+    }
+}
+
+/* What two experiments share would run twice, and a table show one of the two. */
+static void cells_that_scale_are_there_once(void **state) {
+    (void)state;
+    struct text err = {0};
+    static const int files[] = {0, ALL - 2, ALL - 1};
+    for (size_t file = 0; file < sizeof files / sizeof *files; file++) {
+        struct cells cells = expand(&documents[files[file]], 1, NULL, NULL, NULL, &err);
+        assert_true(cells.count > 0);
+        for (size_t i = 0; i < cells.count; i++) {
+            for (size_t j = 0; j < i; j++) {
+                assert_string_not_equal(cells.items[i].hash, cells.items[j].hash);
+            }
+        }
         cells_finish(&cells);
     }
 }
@@ -265,6 +281,7 @@ int main(void) {
             cmocka_unit_test(faults_kills_and_hangs_a_rank_in_every_phase_and_wrapper),
             cmocka_unit_test(lm_matrix_is_every_kernel_with_every_wrapper),
             cmocka_unit_test(every_scaled_cell_has_its_one_rank_cell),
+            cmocka_unit_test(cells_that_scale_are_there_once),
     };
     return cmocka_run_group_tests(tests, read_all, destroy_all);
 }
