@@ -254,8 +254,10 @@ static const struct column columns[] = {
                 "whether what travels lies in NCCL's windows, or why not",
                 .provenance = "nccl_registered"},
         {"run_nccl_max_ctas", "",
-                "most multiprocessors' places for a collective, where the environment "
-                "does not say",
+                "most multiprocessors' places for a collective of engine native's "
+                "ddp bucketed and sharded; empty where the environment says, and where "
+                "collectives are waited for (ddp naive, flat, task allreduce): 32 by "
+                "NCCL_SYM_CTAS",
                 .provenance = "nccl_max_ctas"},
         {"run_nccl_environment", "", "NCCL_* variables that the worker came with",
                 .provenance = "nccl_environment"},
