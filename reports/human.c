@@ -130,6 +130,9 @@ void human_number(struct text *out, enum human_kind kind, double x) {
     case HUMAN_REAL:
         real(out, x);
         break;
+    case HUMAN_PLAIN:
+        text_addf(out, "%.7g", x);
+        break;
     }
 }
 

@@ -20,7 +20,8 @@ enum human_kind {
     HUMAN_RATIO,   /* 1.84× */
     HUMAN_PERCENT, /* 12.3 % */
     HUMAN_CHANGE,  /* a percentage with its sign: +12.3 %, −4.0 % */
-    HUMAN_REAL     /* four significant digits: 5.123 */
+    HUMAN_REAL,    /* four significant digits: 5.123 */
+    HUMAN_PLAIN    /* a setting as one writes it: 0.001, 25, 65536 */
 };
 
 void human_number(struct text *out, enum human_kind kind, double x);

@@ -12,7 +12,7 @@ static void add_columns(struct table *t, bool all) {
         table_add_code(t, "cell", "from");
     }
     table_add_code(t, "ddp", "wrapper");
-    table_add_number(t, "bucket_mb", "bucket MB", HUMAN_SHORT);
+    table_add_number(t, "bucket_mb", "bucket MiB", HUMAN_PLAIN);
     table_add_number(t, "ranks", "ranks", HUMAN_COUNT);
     table_add_number(t, "nodes", "nodes", HUMAN_COUNT);
     table_add_number(t, "step_ms", "step", HUMAN_MS);
@@ -77,13 +77,13 @@ static void add_curve(struct text *out, const struct outlook_curve *c) {
 static void add_links(struct text *out, const struct fabric *f, bool curve) {
     const char *gap = "";
     if (!curve) {
-        text_addf(out, "a link of %.4g GB/s and hops of %.3g \xc2\xb5s",
+        text_addf(out, "a link of %.6g GB/s and hops of %.6g \xc2\xb5s",
                 f->link_bytes_per_s / 1e9, 1e3 * f->hop_ms);
         gap = "; ";
     }
     if (f->network_bytes_per_s > 0) {
         text_addf(out,
-                "%sbetween nodes of %d ranks %.4g GB/s and hops of %.3g \xc2\xb5s", gap,
+                "%sbetween nodes of %d ranks %.6g GB/s and hops of %.6g \xc2\xb5s", gap,
                 f->per_node, f->network_bytes_per_s / 1e9, 1e3 * f->network_hop_ms);
     }
 }

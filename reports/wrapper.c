@@ -82,7 +82,7 @@ static void add_columns(struct table *t, bool strong) {
     table_add_code(t, "kernel", "kernel");
     table_add_code(t, "ddp", "wrapper");
     table_add_number(t, "ranks", "ranks", HUMAN_COUNT);
-    table_add_number(t, "bucket_mb", "bucket MB", HUMAN_SHORT);
+    table_add_number(t, "bucket_mb", "bucket MiB", HUMAN_PLAIN);
     table_add_text(t, "status", "status");
     table_add_number(t, "tokens_per_s", "tokens/s", HUMAN_SHORT);
     table_add_number(t, "gain_over_naive", "against naive", HUMAN_RATIO);

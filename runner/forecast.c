@@ -12,6 +12,8 @@
 #include "runner/folder.h"
 
 #define RANKS_MOST 1048576
+#define NUMBER_LEAST 0.001 /* GB/s or µs; beyond these no link is */
+#define NUMBER_MOST 100000.0
 #define NODES_USUAL 8 /* where --network is given and --nodes is not */
 
 /* The matrix folders that were named, read. */
@@ -114,8 +116,8 @@ static void finish_all(struct reading *r) {
 /* -- the question --------------------------------------------------------------------
  */
 
-/* A number above 0, `fallback` where the option was not given. */
-static bool to_positive(const char *option, const char *word, double fallback,
+/* A number that may be one of a link, `fallback` where the option was not given. */
+static bool to_number(const char *option, const char *word, double fallback,
         double *out, struct text *err) {
     *out = fallback;
     if (!word) {
@@ -124,8 +126,10 @@ static bool to_positive(const char *option, const char *word, double fallback,
     char *end;
     errno = 0;
     *out = strtod(word, &end);
-    return (end != word && !*end && !errno && isfinite(*out) && *out > 0) ||
-           text_fail(err, "%s: found '%s', expected a number above 0", option, word);
+    bool number = end != word && !*end && !errno;
+    return (number && *out >= NUMBER_LEAST && *out <= NUMBER_MOST) ||
+           text_fail(err, "%s: found '%s', expected a number from %g to %.0f", option,
+                   word, NUMBER_LEAST, NUMBER_MOST);
 }
 
 static int by_size(const void *a, const void *b) {
@@ -180,16 +184,19 @@ static bool check_ranks(
 static bool ask(struct outlook_question *q, int **ranks, const struct options *o,
         struct text *err) {
     double link, network, latency_us, network_latency_us;
-    if (!to_positive("--link", o->link, NAN, &link, err) ||
-            !to_positive("--network", o->network, NAN, &network, err) ||
-            !to_positive("--latency", o->latency, 5, &latency_us, err) ||
-            !to_positive("--network-latency", o->network_latency, 10,
-                    &network_latency_us, err) ||
+    if (!to_number("--link", o->link, NAN, &link, err) ||
+            !to_number("--network", o->network, NAN, &network, err) ||
+            !to_number("--latency", o->latency, 5, &latency_us, err) ||
+            !to_number("--network-latency", o->network_latency, 10, &network_latency_us,
+                    err) ||
             !parse_ranks(&o->ranks, ranks, &q->rank_count, err)) {
         return false;
     }
     if (o->latency && !o->link) {
         return text_fail(err, "--latency goes with --link; a curve has its own");
+    }
+    if (o->network_latency && !o->network) {
+        return text_fail(err, "--network-latency goes with --network");
     }
     q->links = (struct fabric){.link_bytes_per_s = 1e9 * link,
             .hop_ms = latency_us / 1e3,

@@ -18,7 +18,7 @@ static void assert_shown(enum human_kind kind, double x, const char *expected) {
 
 static void unknown_adds_nothing(void **state) {
     (void)state;
-    for (int kind = HUMAN_COUNT; kind <= HUMAN_REAL; kind++) {
+    for (int kind = HUMAN_COUNT; kind <= HUMAN_PLAIN; kind++) {
         assert_shown((enum human_kind)kind, NAN, "");
         assert_shown((enum human_kind)kind, INFINITY, "");
     }
@@ -94,8 +94,17 @@ static void times_are_utc_and_unknown_ones_empty(void **state) {
     text_finish(&t);
 }
 
+static void settings_stay_as_they_are_written(void **state) {
+    (void)state;
+    assert_shown(HUMAN_PLAIN, 0.001, "0.001");
+    assert_shown(HUMAN_PLAIN, 2.5, "2.5");
+    assert_shown(HUMAN_PLAIN, 10, "10");
+    assert_shown(HUMAN_PLAIN, 65536, "65536");
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
+            cmocka_unit_test(settings_stay_as_they_are_written),
             cmocka_unit_test(unknown_adds_nothing),
             cmocka_unit_test(counts_are_grouped_by_thousands),
             cmocka_unit_test(short_numbers_keep_three_digits),

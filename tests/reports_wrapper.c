@@ -204,7 +204,7 @@ static void a_sweep_of_bucket_sizes_stands_in_one_table(void **state) {
         }
     }
     scene_report(&s);
-    scene_says(&s, page, "| kernel | wrapper | ranks | bucket MB | tokens/s |");
+    scene_says(&s, page, "| kernel | wrapper | ranks | bucket MiB | tokens/s |");
     scene_says(&s, page, "| `naive` | `bucketed` | 2 | 1 | 190 | 95.0 % |");
     scene_says(&s, page, "| `naive` | `bucketed` | 2 | 2 | **198** | 99.0 % |");
     scene_says(&s, page,

@@ -43,10 +43,19 @@ run forecast --link 10 --ranks 16 --nodes 1 --network 10
 expect "more ranks than the nodes have are refused" 2 '16 ranks need 2 nodes of 8; give'
 run forecast --link fast
 expect "a speed that is none is refused" 2 "--link: found 'fast', expected a number"
+run forecast --link 1e300
+expect "a speed that no link has is refused" 2 \
+    "--link: found '1e300', expected a number from 0.001 to 100000"
+run forecast --link 10 --latency 1e-300
+expect "a latency that no link has is refused" 2 "--latency: found '1e-300', expected"
+run forecast --link 100000 --latency 0.001
+expect "the fastest link is printed plainly" 0 'a link of 100000 GB/s and hops of 0.001' '!inf'
 run forecast --link 10 --ranks 1
 expect "one rank is no forecast" 2 "--ranks: found '1', expected a whole number from 2"
 run forecast --latency 3
 expect "a latency without a link is refused" 2 '--latency goes with --link'
+run forecast --link 10 --network-latency 3
+expect "so is a network's latency without its speed" 2 '--network-latency goes with --network'
 run forecast --link 10 --only weka
 expect "an unknown name names the nearest" 2 "found 'weka'.*nearest is 'weak'"
 run forecast --link 10 --only weak --where ranks=1
