@@ -5,6 +5,7 @@ Needs PyTorch, but no device: batches are handed out in host memory.
 
 import glob
 import hashlib
+import math
 import os
 import re
 
@@ -127,6 +128,7 @@ class Data:
         self.seq_len, self.seed = params["seq_len"], params["seed"]
         self.cut(torch.frombuffer(bytearray(corpus), dtype=torch.uint8), split)
         self.block_first, self.block = 0, torch.empty(0, dtype=torch.int64)
+        self.end = math.inf  # samples there are for all ranks, where epochs end
 
     def cut(self, tokens, split):
         shares = [float(share) for share in split.split("/")]
@@ -163,11 +165,20 @@ class Data:
             self.block_first, self.block, skip = first, torch.cat(parts), 0
         return self.block[skip : skip + count]
 
+    def real(self, first, count):
+        """How many of samples first … first + count − 1 come before the end."""
+        return max(0, min(count, self.end - first))
+
     def training_batch(self, first, out):
-        """Samples `first` … into `out`, int64 [inputs and targets, batch, seq_len]."""
-        at = self.places(first, out.size(1))
-        for k in (0, 1):
-            out[k].copy_(self.runs[k].index_select(0, at))
+        """Samples `first` … into `out`, int64 [inputs and targets, batch, seq_len].
+        Rows past the end are no samples: their targets are −1."""
+        real = self.real(first, out.size(1))
+        if real:
+            at = self.places(first, real)
+            for k in (0, 1):
+                out[k, :real].copy_(self.runs[k].index_select(0, at))
+        out[0, real:] = 0
+        out[1, real:] = -1
 
     def evaluation_batch(self, first, out):
         """Windows `first` … of the validation split; targets past its end are −1.

@@ -187,7 +187,8 @@ class Engine:
                 master.grad = None
         return norm
 
-    def micro_step(self, data, first, staged, timeline):
+    def micro_step(self, data, first, staged, weight, timeline):
+        """Its loss, times `weight`, of which it leaves the gradients."""
         if timeline:
             timeline.mark("data_ms")
         data.training_batch(first, staged)
@@ -201,12 +202,26 @@ class Engine:
         if timeline:
             timeline.after_forward()
             timeline.mark("backward_ms")
-        share = loss if self.accumulate == 1 else loss / self.accumulate
+        share = loss if weight == 1 else loss * weight
         with self.ranks.meeting():
             (self.scaler.scale(share) if self.scaler else share).backward()
         if timeline:
             timeline.after_backward()
         return share.detach()
+
+    def place(self, number, micro):
+        """Which batch of all is this rank's in a micro-step."""
+        return (number * self.accumulate + micro) * self.ranks.world + self.ranks.rank
+
+    def tokens(self, data, first, last):
+        """This rank's real ones of steps [first, last)."""
+        rows = sum(data.real(self.place(number, micro) * self.batch, self.batch)
+                   for number in range(first, last) for micro in range(self.accumulate))
+        return rows * self.p["seq_len"]
+
+    def tokens_of_all(self, data, first, last):
+        samples = self.accumulate * self.ranks.world * self.batch
+        return data.real(first * samples, (last - first) * samples) * self.p["seq_len"]
 
     def step(self, data, number, lr, due, timeline=None, alone=False):
         """Queue step `number` (0 …); its Stats, the loss a mean over the ranks where it
@@ -214,12 +229,16 @@ class Engine:
         # Where buckets hold the gradients, they hold them in a step alone too.
         self.clear_gradients(keep=alone)
         total = torch.zeros((), device=self.device)
+        # Means are over what is real, on all ranks: epochs may end within a step.
+        whole = self.accumulate * self.ranks.world * self.batch * self.p["seq_len"]
+        weight = whole / self.tokens_of_all(data, number, number + 1) / self.accumulate
         for micro in range(self.accumulate):
-            place = (number * self.accumulate + micro) * self.ranks.world + self.ranks.rank
+            place = self.place(number, micro)
             shares = not alone and micro == self.accumulate - 1
             with contextlib.nullcontext() if shares else self.wrapper.hold():
                 total += self.micro_step(data, place * self.batch,
-                                         self.stage[number % 3, micro], timeline)
+                                         self.stage[number % 3, micro], weight,
+                                         timeline)
         if not alone and self.ranks.world > 1:
             if timeline:
                 timeline.mark("comm_exposed_ms")

@@ -131,8 +131,10 @@ class Model(nn.Module):
         return self.lm_head(m["norm"](x))
 
     def forward(self, tokens, targets):
+        """The sum of the real targets' losses over the number of all: none may be real."""
         logits = self.logits(tokens).float()
-        return F.cross_entropy(logits.flatten(0, 1), targets.flatten())
+        return F.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=-1,
+                               reduction="sum") / targets.numel()
 
     def evaluate(self, tokens, targets):
         """Sums over the real targets: of losses, and of right predictions. Row by row:

@@ -89,12 +89,10 @@ class Trainer:
                data_bytes=d.bytes, train_tokens=d.counts[0], val_tokens=d.counts[1],
                test_tokens=d.counts[2], tokenizer_vocab=d.vocab, vocab=self.vocab,
                threads=p["threads"], batch=p["batch"], torch=torch.__version__)
-        samples = p["accumulate"] * p["batch"]
-        self.step_tokens = samples * p["seq_len"]  # this rank's
-        samples *= self.ranks.world
         self.steps, self.warmup = p["steps"], p["warmup_steps"]
         if p["epochs"]:
-            self.steps = -(-p["epochs"] * d.windows // samples)
+            d.end = p["epochs"] * d.windows
+            self.steps = -(-d.end // (p["accumulate"] * p["batch"] * self.ranks.world))
         if self.warmup >= self.steps:
             raise Failure("failed", f"warmup_steps {self.warmup} leaves none of "
                                     f"{self.steps} steps to time")
@@ -124,7 +122,7 @@ class Trainer:
         if due or a.is_silent():
             fields = {"loss": loss} if due else {}
             a.send("step", step=step, lr=lr, grad_norm=norm, loss_scale=scale,
-                   tokens=self.step_tokens, ms=ms, **fields)
+                   tokens=self.engine.tokens(self.data, number, step), ms=ms, **fields)
 
     def run_stretch(self, first, last, each_ms):
         """Steps [first, last) without a pause; their milliseconds in all."""
@@ -213,6 +211,7 @@ class Trainer:
         which ranks keep to themselves part their weights."""
         # What a compiler's graphs hold, the allocator's marks do not show.
         known = self.engine.cuda and not self.engine.graphs
+        end, self.data.end = self.data.end, math.inf  # these steps are whole
         for i in range(INSTRUMENTED):
             number = self.steps + i
             if self.engine.wrapper.hidden_in:
@@ -224,6 +223,7 @@ class Trainer:
                 self.phases[name].append(ms)
             if self.a.is_silent():
                 self.a.send("progress", phase="instrument", done=i + 1, of=INSTRUMENTED)
+        self.data.end = end
 
     def phase_fields(self):
         """Medians. Communication hides in some phases of some wrappers: there, what they
@@ -258,18 +258,19 @@ class Trainer:
         return fields
 
     def result(self, warmup_ms, window_ms, memory_fields):
-        timed = self.steps - self.warmup
-        tokens = timed * self.step_tokens
+        timed = self.data, self.warmup, self.steps
+        tokens = self.engine.tokens(*timed)
+        all_tokens = self.engine.tokens_of_all(*timed)
         median, p10, p90 = (quantile(self.step_ms, q) for q in (0.5, 0.1, 0.9))
         fields = {
-            "tokens_per_s": tokens * self.ranks.world / window_ms * 1e3,
+            "tokens_per_s": all_tokens / window_ms * 1e3,
             "window_tokens": tokens,
-            "window_ms": window_ms, "window_steps": timed, "step_ms_median": median,
+            "window_ms": window_ms, "window_steps": self.steps - self.warmup,
+            "step_ms_median": median,
             "step_ms_p10": p10, "step_ms_p90": p90, "step_noise": (p90 - p10) / median,
             "startup_ms": self.startup_ms, "train_s": (warmup_ms + window_ms) / 1e3,
-            "s_per_epoch": self.data.counts[0] / (tokens * self.ranks.world)
-                           * window_ms / 1e3,
-            "tokens_trained": self.steps * self.step_tokens,
+            "s_per_epoch": self.data.counts[0] / all_tokens * window_ms / 1e3,
+            "tokens_trained": self.engine.tokens(self.data, 0, self.steps),
             "params": self.engine.parameters(),
             "first_loss": self.first_loss, "final_loss": self.final_loss,
             "flops_per_token": engine.flops_per_token(self.p, self.vocab, False),
