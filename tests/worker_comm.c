@@ -380,15 +380,23 @@ static void missing_ranks_are_named_after_the_deadline(void **state) {
     (void)state;
     int fd = memfd_create("ranks", MFD_CLOEXEC);
     assert_true(fd >= 0);
-    struct comm_options options = {
-            .rank = 1, .world = 4, .shm_fd = fd, .bytes = 64, .deadline_ms = 20};
+    struct comm_failure failure = {0};
+    struct comm_options options = {.rank = 1,
+            .world = 4,
+            .shm_fd = fd,
+            .bytes = 64,
+            .deadline_ms = 20,
+            .failure = &failure};
     struct comm *c;
     struct text err = {0};
     assert_false(comm_create(&options, &c, &err));
     assert_string_equal(text_get(&err), "after 0 s still missing: rank 0, 2, 3");
+    assert_true(failure.others);
     text_clear(&err);
+    failure.others = false;
     assert_false(comm_create(&options, &c, &err));
     assert_string_equal(text_get(&err), "rank 1 has joined already");
+    assert_false(failure.others);
     text_finish(&err);
     close(fd);
 }

@@ -31,12 +31,15 @@ bool comm_create(
     }
     assert(options->rank >= 0 && options->rank < options->world);
     const struct comm_backend *backend = chosen(options->backend);
+    struct comm_failure unasked = {0};
+    struct comm_options with = *options;
+    with.failure = options->failure ? options->failure : &unasked;
     struct comm *c = text_allocate_zeroed(1, backend->state_bytes);
     c->backend = backend;
     c->announced_bytes = options->bytes;
-    bool joined = ranks_join(&c->ranks, options, backend->name,
+    bool joined = ranks_join(&c->ranks, &with, backend->name,
             shared_behind(backend, options->world, options->bytes), err);
-    if (joined && backend->start(c, options, err)) {
+    if (joined && backend->start(c, &with, err)) {
         *out = c;
         return true;
     }

@@ -32,12 +32,19 @@ struct comm_backend;
 
 extern const struct comm_backend comm_shm_backend;
 
+/* Why comm_create() failed, beside the sentence. */
+struct comm_failure {
+    struct kernel_error why; /* KERNEL_OK: no kind that is told apart */
+    bool others; /* they are missing, dead or of another mind: it is not this rank's */
+};
+
 struct comm_options {
     const struct comm_backend *backend; /* NULL: shared memory */
     int rank, world;
     int device; /* of this rank, as the stream's */
     int shm_fd; /* the supervisor's memfd, zeroed or empty; −1 where world is 1. Not
-                   kept: the caller may close it once comm_create() returned */
+                   kept: the caller may close it once comm_create() returned. Files
+                   that have a name are refused: they would be overwritten */
     void *base; /* tests with ranks as threads: zeroed memory all share; else NULL */
     size_t base_bytes; /* at least comm_shared_bytes() */
     size_t bytes;      /* what comm_allocate() will be asked for in all, every rank the
@@ -59,6 +66,7 @@ struct comm_options {
      * never finish. Whoever is called records the sentence and ends the process. */
     void (*failed)(void *user, const char *sentence);
     void *user;
+    struct comm_failure *failure; /* optional; zeroed, set where comm_create() fails */
 };
 
 /* Whether the back end can work here at all; the sentence says what is missing. */

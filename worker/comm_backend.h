@@ -29,7 +29,8 @@ struct comm_backend {
     /* Optional: host memory that all ranks share, at ranks.behind; none without. */
     size_t (*shared_bytes)(int world, size_t bytes);
 
-    /* All ranks are there. stop() follows whether or not this succeeded. */
+    /* All ranks are there; options->failure is not NULL. stop() follows whether or not
+     * this succeeded. */
     bool (*start)(struct comm *c, const struct comm_options *options, struct text *err);
     void (*stop)(struct comm *c);
 

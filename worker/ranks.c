@@ -2,6 +2,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdalign.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -43,6 +44,42 @@ size_t ranks_shared_bytes(size_t behind) {
     return round_up(sizeof(struct ranks_header), PAGE) + behind;
 }
 
+/*
+ * Whether the descriptor may be made a cell's: no file that somebody could find by
+ * name, nor memory with something else in it. What other ranks made of it may have
+ * another size; they are asked later.
+ */
+static bool is_ours(int fd, struct text *err) {
+    struct stat status;
+    if (fstat(fd, &status) < 0) {
+        return text_fail(err, "the ranks' shared memory (descriptor %d): %s", fd,
+                strerror(errno));
+    }
+    if (status.st_nlink > 0 || fcntl(fd, F_GET_SEALS) < 0) {
+        return text_fail(err,
+                "the ranks' shared memory (descriptor %d) is a file or a device: "
+                "expected a memfd",
+                fd);
+    }
+    return status.st_size == 0 || (size_t)status.st_size >= ranks_shared_bytes(0) ||
+           text_fail(err,
+                   "the ranks' shared memory (descriptor %d) holds %lld bytes of "
+                   "something else",
+                   fd, (long long)status.st_size);
+}
+
+/* Make it at least so large. Who comes first does not matter: every rank asks for the
+ * same size. */
+static bool grow(const struct comm_options *o, size_t bytes, struct text *err) {
+    struct stat status;
+    if (fstat(o->shm_fd, &status) == 0 && (size_t)status.st_size >= bytes) {
+        return true;
+    }
+    return ftruncate(o->shm_fd, (off_t)bytes) == 0 ||
+           text_fail(err, "cannot make the ranks' shared memory %zu bytes: %s", bytes,
+                   strerror(errno));
+}
+
 /* The memory that all ranks share, from the caller, the memfd, or for one rank alone.
  */
 static bool map(
@@ -52,22 +89,17 @@ static bool map(
         r->header = o->base;
         return true;
     }
-    if (o->world > 1) {
-        struct stat status;
-        if (fstat(o->shm_fd, &status) < 0) {
-            return text_fail(err, "the ranks' shared memory (descriptor %d): %s",
-                    o->shm_fd, strerror(errno));
-        }
-        // Every rank asks for the same size, so who comes first does not matter.
-        if ((size_t)status.st_size < bytes && ftruncate(o->shm_fd, (off_t)bytes) < 0) {
-            return text_fail(err, "cannot make the ranks' shared memory %zu bytes: %s",
-                    bytes, strerror(errno));
-        }
+    if (o->world > 1 && (!is_ours(o->shm_fd, err) || !grow(o, bytes, err))) {
+        return false;
     }
     int flags = o->world > 1 ? MAP_SHARED : MAP_PRIVATE | MAP_ANONYMOUS;
     void *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, flags,
             o->world > 1 ? o->shm_fd : -1, 0);
     if (memory == MAP_FAILED) {
+        if (errno == ENOMEM) {
+            o->failure->why.kind = KERNEL_OUT_OF_MEMORY;
+            o->failure->why.bytes_asked = bytes;
+        }
         return text_fail(err, "cannot map %zu bytes of the ranks' shared memory: %s",
                 bytes, strerror(errno));
     }
@@ -147,9 +179,9 @@ bool ranks_join(struct ranks *r, const struct comm_options *o, const char *backe
     unsigned all = (unsigned)r->world;
     meeting_arrive(joined, all);
     int64_t deadline_ms = meeting_now_ms() + o->deadline_ms;
-    return await_until(r, joined, all, deadline_ms)
-                   ? agree(r, err)
-                   : name_missing(r, o->deadline_ms, err);
+    bool met = await_until(r, joined, all, deadline_ms);
+    o->failure->others = !met || !agree(r, err);
+    return met ? !o->failure->others : name_missing(r, o->deadline_ms, err);
 }
 
 void ranks_finish(struct ranks *r) {

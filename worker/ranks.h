@@ -35,7 +35,8 @@ size_t ranks_shared_bytes(size_t behind);
 /*
  * Take this rank's seat and wait for the others to take theirs. Fails past the
  * deadline, naming the ranks that are missing, and where the ranks disagree about back
- * end, nonce, world or bytes. Even on failure the caller owes ranks_finish().
+ * end, nonce, world or bytes; options->failure, not NULL, says more. Even on failure
+ * the caller owes ranks_finish().
  */
 bool ranks_join(struct ranks *r, const struct comm_options *options,
         const char *backend, size_t behind, struct text *err);

@@ -94,11 +94,11 @@ done
 
 # Of two ranks only the one named breaks; the other waits, asleep, to be ended.
 spec "$folder/spec.json" ranks=2 ddp=naive inject=exit inject_rank=1
-rm -f "$folder/shared"
+open_shared
 pids=()
 for r in 0 1; do
     LM_RANK=$r LM_WORLD=2 LM_SHM_FD=9 "$worker" run "$folder/spec.json" \
-        >"$folder/events.$r" 2>"$folder/stderr.$r" 9<>"$folder/shared" &
+        >"$folder/events.$r" 2>"$folder/stderr.$r" &
     pids+=($!)
 done
 code=0

@@ -62,16 +62,24 @@ near() {
         'BEGIN { d = a - b; exit !(a != "" && b != "" && d <= t && d >= -t) }'
 }
 
-# ranks N key=value…: N ranks that meet in a shared file; leaves statuses, events.R
+# open_shared: as descriptor 9 new shared memory that has no name
+open_shared() {
+    local file
+    file=$(mktemp /dev/shm/lm_ranks_XXXXXX)
+    exec 9<>"$file"
+    rm "$file"
+}
+
+# ranks N key=value…: N ranks that meet in shared memory; leaves statuses, events.R
 ranks() {
     local world=$1 r pids=()
     shift
     spec "$folder/spec.json" ranks="$world" "$@"
-    rm -f "$folder/shared"
+    open_shared
     statuses=()
     for ((r = 0; r < world; r++)); do
         LM_RANK=$r LM_WORLD=$world LM_SHM_FD=9 "$worker" run "$folder/spec.json" \
-            >"$folder/events.$r" 2>"$folder/stderr.$r" 9<>"$folder/shared" &
+            >"$folder/events.$r" 2>"$folder/stderr.$r" &
         pids+=($!)
     done
     for ((r = 0; r < world; r++)); do
