@@ -81,9 +81,9 @@ static int tear_down(void **state) {
 }
 
 static void look(struct scene *s) {
-    struct text err = {0};
+    struct kernel_error why = {0};
     lookout_prepare(&s->lookout, &s->attempt, &s->options[0]);
-    assert_true(lookout_start(&s->lookout, s->comms[0], &err));
+    assert_true(lookout_start(&s->lookout, s->comms[0], &why));
 }
 
 static void says_that_it_waits(struct scene *s) {

@@ -127,10 +127,7 @@ static bool enter(struct probe *p, const char *phase) {
 }
 
 static bool meet(struct probe *p) {
-    struct text err = {0};
-    bool met = lookout_meet(
-            &p->lookout, p->attempt, p->device, CURVE_MOST_BYTES, &p->comm, &err);
-    return check(p, met, &err);
+    return lookout_meet(&p->lookout, p->attempt, p->device, CURVE_MOST_BYTES, &p->comm);
 }
 
 /* Bytes that this rank may use. Nobody has allocated an array yet. */

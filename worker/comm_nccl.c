@@ -1,20 +1,20 @@
 #include "worker/comm_nccl.h"
 
 #include <assert.h>
-#include <errno.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "kernels/cuda/cuda.h"
 #include "worker/comm_backend.h"
 #include "worker/comm_nccl_library.h"
 #include "worker/comm_nccl_log.h"
+#include "worker/thread.h"
+#include "worker/ticker.h"
 
-#define POLL_NS 100000000 // between questions for an error that nobody waits for
+#define POLL_MS 100 // between questions for an error that nobody waits for
 
 #ifndef NCCL_WIN_COLL_SYMMETRIC
 #define NCCL_WIN_COLL_SYMMETRIC 1 // in headers from 2.27
@@ -71,11 +71,7 @@ struct nccl {
 
     void (*failed)(void *user, const char *sentence);
     void *user;
-    pthread_t watchdog;
-    bool watched;
-    pthread_mutex_t mutex; // over `stop`
-    pthread_cond_t wake;
-    bool stop;
+    struct ticker watchdog;
 };
 
 static struct nccl *nccl_of(struct comm *c) {
@@ -150,7 +146,14 @@ static bool make_stream(struct nccl *n, struct text *err) {
     return good;
 }
 
-static bool connect_ranks(struct nccl *n, struct text *err) {
+/* What this rank did itself, or its device; the rest is told of the others. */
+static bool is_own(ncclResult_t status) {
+    return status == ncclUnhandledCudaError || status == ncclInvalidArgument ||
+           status == ncclInvalidUsage;
+}
+
+static bool connect_ranks(
+        struct nccl *n, struct comm_failure *failure, struct text *err) {
     struct ranks *ranks = &n->base.ranks;
     ncclUniqueId id = {0};
     if (ranks->rank == 0 &&
@@ -173,6 +176,7 @@ static bool connect_ranks(struct nccl *n, struct text *err) {
     ncclResult_t status =
             n->lib->init_rank(&n->handle, ranks->world, id, ranks->rank, &config);
     add_taken(n, before);
+    failure->others = status != ncclSuccess && !is_own(status);
     return done(n, status, "cannot connect the ranks", err);
 }
 
@@ -188,47 +192,28 @@ static void choose_memory(struct nccl *n) {
 }
 
 /* An error of the network or of a peer's reaches no caller: it must be asked for. */
-static void *watch(void *argument) {
-    struct nccl *n = argument;
+static bool look(void *user) {
+    struct nccl *n = user;
     struct text sentence = {0};
-    pthread_mutex_lock(&n->mutex);
-    while (!n->stop) {
-        struct timespec due;
-        clock_gettime(CLOCK_MONOTONIC, &due);
-        due.tv_nsec += POLL_NS;
-        due.tv_sec += due.tv_nsec / 1000000000;
-        due.tv_nsec %= 1000000000;
-        int woken = 0;
-        while (!n->stop && woken != ETIMEDOUT) {
-            woken = pthread_cond_timedwait(&n->wake, &n->mutex, &due);
-        }
-        ncclResult_t state = ncclSuccess;
-        if (n->stop) {
-            break;
-        }
-        ncclResult_t asked = n->lib->async_error(n->handle, &state);
-        state = asked == ncclSuccess ? state : asked;
-        if (state != ncclInProgress &&
-                !done(n, state, "a collective failed", &sentence)) {
-            break;
-        }
-    }
-    pthread_mutex_unlock(&n->mutex);
-    if (sentence.size > 0) {
+    ncclResult_t state = ncclSuccess;
+    ncclResult_t asked = n->lib->async_error(n->handle, &state);
+    state = asked == ncclSuccess ? state : asked;
+    bool good =
+            state == ncclInProgress || done(n, state, "a collective failed", &sentence);
+    if (!good) {
         n->failed(n->user, text_get(&sentence));
     }
     text_finish(&sentence);
-    return NULL;
+    return good;
 }
 
-static bool start_watchdog(struct nccl *n, struct text *err) {
-    if (!n->failed) {
-        return true;
-    }
-    int failure = pthread_create(&n->watchdog, NULL, watch, n);
-    n->watched = failure == 0;
-    return n->watched || text_fail(err, "cannot start the communicator's watchdog: %s",
-                                 strerror(failure));
+static bool start_watchdog(struct nccl *n, struct kernel_error *why, struct text *err) {
+    n->watchdog = (struct ticker){.period_ms = POLL_MS,
+            .stack_bytes = THREAD_STACK_DRIVER_BYTES,
+            .look = look,
+            .user = n};
+    return !n->failed || ticker_start(&n->watchdog, "communicator", why) ||
+           text_fail(err, "%s", why->sentence);
 }
 
 static bool start(
@@ -239,12 +224,6 @@ static bool start(
     n->beside = options->beside;
     n->failed = options->failed;
     n->user = options->user;
-    pthread_mutex_init(&n->mutex, NULL);
-    pthread_condattr_t monotonic;
-    pthread_condattr_init(&monotonic);
-    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-    pthread_cond_init(&n->wake, &monotonic);
-    pthread_condattr_destroy(&monotonic);
     n->lib = comm_nccl_library_open(err);
     if (!n->lib) {
         return false;
@@ -256,25 +235,14 @@ static bool start(
     }
     choose_memory(n);
     return cuda(cudaSetDevice(n->device), "choosing the device", err) &&
-           make_stream(n, err) && connect_ranks(n, err) && start_watchdog(n, err);
-}
-
-static void stop_watchdog(struct nccl *n) {
-    if (n->watched) {
-        pthread_mutex_lock(&n->mutex);
-        n->stop = true;
-        pthread_cond_signal(&n->wake);
-        pthread_mutex_unlock(&n->mutex);
-        pthread_join(n->watchdog, NULL);
-    }
-    pthread_cond_destroy(&n->wake);
-    pthread_mutex_destroy(&n->mutex);
+           make_stream(n, err) && connect_ranks(n, options->failure, err) &&
+           start_watchdog(n, &options->failure->why, err);
 }
 
 /* Nobody is told of failures: the work is done, and there is nothing to be undone. */
 static void stop(struct comm *c) {
     struct nccl *n = nccl_of(c);
-    stop_watchdog(n);
+    ticker_stop(&n->watchdog);
     for (int i = 0; i < n->piece_count; i++) {
         if (n->pieces[i].window) {
             (void)n->lib->window_deregister(n->handle, n->pieces[i].window);

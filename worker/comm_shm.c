@@ -8,6 +8,7 @@
 #include "worker/comm_backend.h"
 #include "worker/meeting.h"
 #include "worker/reduce.h"
+#include "worker/thread.h"
 
 enum {
     PAGE = 4096,
@@ -173,10 +174,10 @@ static bool start(
     pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
     pthread_cond_init(&s->finished, &monotonic);
     pthread_condattr_destroy(&monotonic);
-    int failure = pthread_create(&s->thread, NULL, run_queue, s);
-    s->started = failure == 0;
-    return s->started || text_fail(err, "cannot start the communicator's thread: %s",
-                                 strerror(failure));
+    struct kernel_error *why = &options->failure->why;
+    s->started = thread_start(
+            &s->thread, "communicator", THREAD_STACK_BYTES, run_queue, s, why);
+    return s->started || text_fail(err, "%s", why->sentence);
 }
 
 static void stop(struct comm *c) {

@@ -1,37 +1,20 @@
 #include "worker/lookout.h"
 
 #include <stdlib.h>
-#include <string.h>
-#include <time.h>
 
 #include "worker/backend.h"
 #include "worker/ddp.h"
+#include "worker/thread.h"
 
-#define PATIENCE_S 10     /* past start_s, which the supervisor watches */
-#define LOOK_NS 250000000 /* between looks; a sign of life is due after a second */
+#define PATIENCE_S 10 /* past start_s, which the supervisor watches */
+#define LOOK_MS 250   /* between looks; a sign of life is due after a second */
 
-static struct timespec next_look(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    t.tv_nsec += LOOK_NS;
-    t.tv_sec += t.tv_nsec / 1000000000;
-    t.tv_nsec %= 1000000000;
-    return t;
-}
-
-static void *look(void *argument) {
-    struct lookout *l = argument;
-    pthread_mutex_lock(&l->mutex);
-    while (!l->stop) {
-        struct timespec until = next_look();
-        while (!l->stop && pthread_cond_timedwait(&l->ended, &l->mutex, &until) == 0) {
-        }
-        if (!l->stop && attempt_is_mute(l->attempt) && comm_behind(l->comm) >= 0) {
-            attempt_waiting(l->attempt);
-        }
+static bool look(void *user) {
+    struct lookout *l = user;
+    if (attempt_is_mute(l->attempt) && comm_behind(l->comm) >= 0) {
+        attempt_waiting(l->attempt);
     }
-    pthread_mutex_unlock(&l->mutex);
-    return NULL;
+    return true;
 }
 
 static void tell_waiting(void *user) {
@@ -45,13 +28,17 @@ static void tell_moving(void *user) {
 }
 
 /* Where this rank's own device has failed, that is what its collectives ended of. */
+static bool is_broken(const struct lookout *l, struct kernel_error *why) {
+    size_t unused, total;
+    return l->kernels->device_memory &&
+           !l->kernels->device_memory(l->device, &unused, &total, why) &&
+           why->kind == KERNEL_DEVICE_FAULT;
+}
+
 static void tell_lost(void *user, const char *sentence) {
     struct lookout *l = user;
     struct kernel_error why = {0};
-    size_t unused, total;
-    bool broken = l->kernels->device_memory &&
-                  !l->kernels->device_memory(l->device, &unused, &total, &why) &&
-                  why.kind == KERNEL_DEVICE_FAULT;
+    bool broken = is_broken(l, &why);
     attempt_abandon(l->attempt, broken ? STATUS_CRASHED : STATUS_FAILED, !broken,
             broken ? why.sentence : sentence);
 }
@@ -64,27 +51,33 @@ void lookout_prepare(struct lookout *l, struct attempt *a, struct comm_options *
     o->user = l;
 }
 
-bool lookout_start(struct lookout *l, struct comm *c, struct text *err) {
+bool lookout_start(struct lookout *l, struct comm *c, struct kernel_error *why) {
     l->comm = c;
-    pthread_condattr_t monotonic;
-    pthread_condattr_init(&monotonic);
-    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-    pthread_mutex_init(&l->mutex, NULL);
-    pthread_cond_init(&l->ended, &monotonic);
-    pthread_condattr_destroy(&monotonic);
-    int failure = pthread_create(&l->thread, NULL, look, l);
-    l->started = failure == 0;
-    return l->started ||
-           text_fail(err, "cannot start the lookout's thread: %s", strerror(failure));
+    l->ticker = (struct ticker){.period_ms = LOOK_MS,
+            .stack_bytes = THREAD_STACK_BYTES,
+            .look = look,
+            .user = l};
+    return ticker_start(&l->ticker, "lookout", why);
+}
+
+static bool fail(struct lookout *l, const struct comm_failure *f, struct text *err) {
+    struct kernel_error fault = {0};
+    bool broken = is_broken(l, &fault);
+    if (broken) {
+        text_clear(err);
+    }
+    l->attempt->collateral = f->others && !broken;
+    return attempt_fail_kernel(l->attempt, broken ? &fault : &f->why, err);
 }
 
 bool lookout_meet(struct lookout *l, struct attempt *a, int device, size_t bytes,
-        struct comm **out, struct text *err) {
+        struct comm **out) {
     if (a->shm_fd < 0) {
-        return text_fail(
-                err, "%d ranks need the shared memory that LM_SHM_FD names", a->world);
+        return attempt_fail(a, STATUS_FAILED,
+                "%d ranks need the shared memory that LM_SHM_FD names", a->world);
     }
     int64_t start_s = params_integer(&a->spec.params, PARAM_START_S);
+    struct comm_failure failure = {0};
     struct comm_options options = {.backend = backend_comm(),
             .rank = a->rank,
             .world = a->world,
@@ -94,29 +87,24 @@ bool lookout_meet(struct lookout *l, struct attempt *a, int device, size_t bytes
             .beside = ddp_overlaps(&a->spec.params),
             .nonce = getenv("LM_NONCE"),
             .deadline_ms = (start_s + PATIENCE_S) * 1000,
-            .kernels = backend_kernels()};
+            .kernels = backend_kernels(),
+            .failure = &failure};
     lookout_prepare(l, a, &options);
-    bool met = comm_create(&options, out, err) && lookout_start(l, *out, err);
-    a->collateral = !met;
+    struct text err = {0};
+    bool met = (comm_create(&options, out, &err) &&
+                       lookout_start(l, *out, &failure.why)) ||
+               fail(l, &failure, &err);
+    text_finish(&err);
     return met;
 }
 
 void lookout_announce(struct lookout *l) {
-    if (l->started) {
+    if (l->ticker.started) {
         comm_announce(l->comm, l->announced++);
     }
 }
 
 void lookout_stop(struct lookout *l) {
-    if (!l->started) {
-        return;
-    }
-    pthread_mutex_lock(&l->mutex);
-    l->stop = true;
-    pthread_cond_signal(&l->ended);
-    pthread_mutex_unlock(&l->mutex);
-    pthread_join(l->thread, NULL);
-    pthread_cond_destroy(&l->ended);
-    pthread_mutex_destroy(&l->mutex);
+    ticker_stop(&l->ticker);
     *l = (struct lookout){0};
 }

@@ -10,12 +10,11 @@
 #ifndef WORKER_LOOKOUT_H
 #define WORKER_LOOKOUT_H
 
-#include <pthread.h>
 #include <stdbool.h>
 
-#include "matrix/text.h"
 #include "worker/attempt.h"
 #include "worker/comm.h"
+#include "worker/ticker.h"
 
 struct lookout {
     struct attempt *attempt;
@@ -23,10 +22,7 @@ struct lookout {
     int device;
     struct comm *comm;
     int64_t announced; /* so far */
-    pthread_t thread;
-    pthread_mutex_t mutex;
-    pthread_cond_t ended;
-    bool started, stop;
+    struct ticker ticker;
 };
 
 /*
@@ -37,7 +33,7 @@ struct lookout {
 void lookout_prepare(struct lookout *l, struct attempt *a, struct comm_options *o);
 
 /* The communicator is made: start the thread. `c` must outlive it. */
-bool lookout_start(struct lookout *l, struct comm *c, struct text *err);
+bool lookout_start(struct lookout *l, struct comm *c, struct kernel_error *why);
 
 /*
  * This rank is about to queue work that the others may have to wait for: a step, or a
@@ -49,10 +45,11 @@ void lookout_announce(struct lookout *l);
 /*
  * Both, around meeting the other ranks of the cell through this build's back end: on
  * `device`, each to ask comm_allocate() for `bytes` in all. Waits for them a little
- * longer than start_s.
+ * longer than start_s. False, the attempt failed: as collateral only where it is for
+ * the other ranks that they did not meet.
  */
 bool lookout_meet(struct lookout *l, struct attempt *a, int device, size_t bytes,
-        struct comm **out, struct text *err);
+        struct comm **out);
 
 void lookout_stop(struct lookout *l); /* zeroed is fine */
 

@@ -1,8 +1,8 @@
 #include "worker/telemetry.h"
 
-#include <errno.h>
 #include <math.h>
-#include <time.h>
+
+#include "worker/thread.h"
 
 enum { ENDS, BETWEEN };
 
@@ -59,11 +59,6 @@ void telemetry_init(
             .foreign_processes = -1,
             .energy_known = true};
     pthread_mutex_init(&w->lock, NULL);
-    pthread_condattr_t monotonic;
-    pthread_condattr_init(&monotonic);
-    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-    pthread_cond_init(&w->wake, &monotonic);
-    pthread_condattr_destroy(&monotonic);
     struct telemetry before;
     size_t unused, total;
     struct kernel_error ignored; // stream_create() will meet it again
@@ -110,31 +105,9 @@ static int64_t sample(struct telemetry_watch *w, int when) {
     return now.energy_mj;
 }
 
-static void add_ms(struct timespec *t, int64_t ms) {
-    int64_t ns = t->tv_nsec + ms * 1000000;
-    t->tv_sec += ns / 1000000000;
-    t->tv_nsec = ns % 1000000000;
-}
-
-static void *watch(void *user) {
-    struct telemetry_watch *w = user;
-    pthread_mutex_lock(&w->lock);
-    while (!w->stop) {
-        struct timespec due;
-        clock_gettime(CLOCK_MONOTONIC, &due);
-        add_ms(&due, w->interval_ms);
-        int woken = 0;
-        while (!w->stop && woken != ETIMEDOUT) {
-            woken = pthread_cond_timedwait(&w->wake, &w->lock, &due);
-        }
-        if (!w->stop) {
-            pthread_mutex_unlock(&w->lock);
-            sample(w, BETWEEN);
-            pthread_mutex_lock(&w->lock);
-        }
-    }
-    pthread_mutex_unlock(&w->lock);
-    return NULL;
+static bool look(void *user) {
+    sample(user, BETWEEN);
+    return true;
 }
 
 void telemetry_resume(struct telemetry_watch *w) {
@@ -142,28 +115,19 @@ void telemetry_resume(struct telemetry_watch *w) {
         return;
     }
     w->began_mj = sample(w, ENDS);
-    w->stop = false;
-    // Without the thread the ends of the stretch have to do.
-    w->running = pthread_create(&w->thread, NULL, watch, w) == 0;
-}
-
-static void stop_thread(struct telemetry_watch *w) {
-    if (!w->running) {
-        return;
-    }
-    pthread_mutex_lock(&w->lock);
-    w->stop = true;
-    pthread_cond_signal(&w->wake);
-    pthread_mutex_unlock(&w->lock);
-    pthread_join(w->thread, NULL);
-    w->running = false;
+    w->ticker = (struct ticker){.period_ms = w->interval_ms,
+            .stack_bytes = THREAD_STACK_DRIVER_BYTES,
+            .look = look,
+            .user = w};
+    struct kernel_error ignored; // without the thread the ends have to do
+    (void)ticker_start(&w->ticker, "telemetry", &ignored);
 }
 
 void telemetry_pause(struct telemetry_watch *w) {
     if (!w->kernels || !w->kernels->telemetry) {
         return;
     }
-    stop_thread(w);
+    ticker_stop(&w->ticker);
     int64_t ended_mj = sample(w, ENDS);
     w->energy_known = w->energy_known && w->began_mj >= 0 && ended_mj >= w->began_mj;
     w->energy_j += (double)(ended_mj - w->began_mj) / 1e3;
@@ -171,8 +135,7 @@ void telemetry_pause(struct telemetry_watch *w) {
 
 void telemetry_finish(struct telemetry_watch *w) {
     if (w->kernels) {
-        stop_thread(w);
-        pthread_cond_destroy(&w->wake);
+        ticker_stop(&w->ticker);
         pthread_mutex_destroy(&w->lock);
     }
     *w = (struct telemetry_watch){0};

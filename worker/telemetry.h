@@ -13,6 +13,7 @@
 
 #include "kernels/kernels.h"
 #include "matrix/text.h"
+#include "worker/ticker.h"
 
 /* Milliseconds between samples within the window: asking costs the driver some. */
 #define TELEMETRY_INTERVAL_MS 250
@@ -34,11 +35,8 @@ struct telemetry_watch {
      * process with the context, and with streams and library handles. −1 unknown. */
     int64_t before_bytes, context_bytes, handles_bytes;
 
-    pthread_t thread; /* takes the samples between the ends of a stretch */
-    bool running;
+    struct ticker ticker; /* takes the samples between the ends of a stretch */
     pthread_mutex_t lock; /* over what follows */
-    pthread_cond_t wake;
-    bool stop;
     struct telemetry_mean sm_clock[2], memory_clock[2]; /* at the ends; between them */
     double sm_clock_max_mhz, temperature_c;
     int64_t reasons, foreign_processes;

@@ -179,10 +179,12 @@ static bool meet(struct trainer *t) {
     }
     size_t bytes;
     struct text err = {0};
-    bool met = engine_comm_bytes(&t->options, &bytes, &err) &&
-               lookout_meet(&t->lookout, a, t->options.device, bytes, &t->comm, &err);
+    if (!trainer_check(t, engine_comm_bytes(&t->options, &bytes, &err), &err)) {
+        return false;
+    }
+    bool met = lookout_meet(&t->lookout, a, t->options.device, bytes, &t->comm);
     t->options.comm = t->comm;
-    return trainer_check(t, met, &err);
+    return met;
 }
 
 static bool create_engine(struct trainer *t) {

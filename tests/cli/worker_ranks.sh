@@ -89,4 +89,36 @@ ranks 2 ddp=naive global_batch=8 eval_batches=2
     not_ok "eval_batches means the same tokens, however the batch is shared out"
 ranks 2 ddp=naive memory_limit=20000
 grep -q '"kind":"oom_host".*"predicted":true' "$folder/events.1" || not_ok "each rank plans"
+
+# Two ranks take no more than their plan and some small stacks; AddressSanitizer's shadow
+# alone is beyond any limit.
+(
+    grep -qE '__[at]san_init' "$worker" && exit 0
+    ulimit -d 12288
+    ranks 2 layers=1 d_model=32 heads=2 seq_len=32 batch=2 steps=6 warmup_steps=2 \
+        eval_batches=2 ddp=naive
+    [ "${statuses[*]}" = "0 0" ] || not_ok "12 MiB do: $(cat "$folder"/stderr.*)"
+    exit $failed
+) || failed=1
+
+# What is this rank's own fault is blamed on nobody, and no file is written over.
+echo hello >"$folder/file"
+echo hello >/dev/shm/lm_ranks_$$
+spec "$folder/spec.json" ranks=2 ddp=naive
+for case in "$folder/file:is a file" "/dev/shm/lm_ranks_$$:is a file" \
+    "/dev/zero:is a file or a device"; do
+    status=0
+    LM_RANK=0 LM_WORLD=2 LM_SHM_FD=8 "$worker" run "$folder/spec.json" \
+        8<>"${case%%:*}" >"$folder/events" 2>"$folder/stderr" || status=$?
+    expect "shared memory in ${case%%:*}" 1 "\"kind\":\"failed\".*${case#*:}"
+    grep -q collateral "$folder/events" && not_ok "${case%%:*} is nobody else's fault"
+done
+[ "$(cat "$folder/file" /dev/shm/lm_ranks_$$)" = $'hello\nhello' ] || not_ok "files stay"
+rm /dev/shm/lm_ranks_$$
+open_shared
+echo hello >&9
+status=0
+LM_RANK=0 LM_WORLD=2 LM_SHM_FD=9 "$worker" run "$folder/spec.json" >"$folder/events" \
+    2>"$folder/stderr" || status=$?
+expect "memory with something in it" 1 'holds 6 bytes of something else'
 exit $failed
