@@ -5,18 +5,20 @@ Each cell of a small matrix runs under both engines: the same data, by its diges
 from the same initial weights the same losses, validation included, within float's
 rounding. Two ranks, under every wrapper, train as one does on the joined batch, and as
 two native ones; an epoch ends within the same step for both. A rank that waits for
-another says so. Task allreduce tells its rows, and finds a wrong sum. Then an
-interpreter without PyTorch: its cells are unsupported, with a sentence, and what the
-other one measured is stale.
+another says so, and one that is stopped is named. Task allreduce tells its rows, and
+finds a wrong sum. Then an interpreter without PyTorch: its cells are unsupported, with
+a sentence, and what the other one measured is stale.
 """
 
 import contextlib
 import glob
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
+import time
 import types
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -248,35 +250,97 @@ def check_sums():
 
 
 def check_waiting():
-    """Who waits says so, once, and no longer where the other came."""
+    """Who waits says so, once a second, and takes it back. A second is LOOKS looks."""
     import torch
     from torch_peer import ranks
     shared, told = os.memfd_create("ranks"), ([], [])
+    ranks.Ranks.follow = lambda self: None  # here nobody looks around unasked
 
     def rank(number):
         attempt = types.SimpleNamespace(
-            rank=number, world=2, shm_fd=shared, phase_name="measure", step=3,
-            send=lambda event, **fields: told[number].append(fields["waiting"]))
+            rank=number, world=2, shm_fd=shared, send_waiting=told[number].append)
         return ranks.Ranks(attempt, {"ranks": 2}, torch.device("cpu"))
 
     one, other = rank(0), rank(1)
-    for meeting in (1, 2):
+
+    def expect(what, *wanted):
+        check(f"waiting: {what}", told == wanted, f"{told}, not {wanted}")
+        told[0].clear(), told[1].clear()
+
+    def look(*who, times):
+        for _ in range(times):
+            for each in who:
+                each.look()
+
+    for _ in range(2):
         with one.meeting():
-            other.look(other.entered_s + 2)
-            one.look(one.entered_s + 0.5)
-            check(f"meeting {meeting}: nobody complains at once", told == ([], []))
-            one.look(one.entered_s + 2)
-            one.look(one.entered_s + 3)
-            check(f"meeting {meeting}: who waits says so once", told == ([True], []))
+            look(one, other, times=ranks.LOOKS)
+            expect("nobody complains at once", [], [])
+            look(one, other, times=1)
+            expect("who waits says so", [True], [])
+            look(one, other, times=2 * ranks.LOOKS)
+            expect("and does so once a second", [True, True], [])
             with other.meeting():
-                other.look(other.entered_s + 2)
-                one.look(one.entered_s + 4)
-                one.look(one.entered_s + 5)
-                check(f"meeting {meeting}: with all there nobody is waited for",
-                      told == ([True, False], []))
-        one.look(one.entered_s + 9)
-        check(f"meeting {meeting}: outside nobody waits", told == ([True, False], []))
-        told[0].clear()
+                look(one, other, times=1)
+                expect("who came is no longer waited for", [False], [])
+                look(one, other, times=3 * ranks.LOOKS)
+                expect("with all there nobody waits", [], [])
+                look(one, times=ranks.LOOKS)
+                expect("a look may come late", [], [])
+                look(one, times=1 + ranks.LOOKS)
+                expect("who is stopped is waited for", [True, True], [])
+                look(other, one, times=1)
+                expect("until it goes on", [False], [])
+                look(other, one, times=3 * ranks.LOOKS)
+                expect("and then again nobody waits", [], [])
+            look(other, one, times=3 * ranks.LOOKS)
+            expect("who left a meeting is not behind", [], [])
+        look(one, times=3 * ranks.LOOKS)
+        expect("outside nobody waits", [], [])
+        look(other, one, times=1)
+        with one.meeting():
+            look(one, other, times=ranks.LOOKS + 1)
+        look(one, other, times=1)
+        expect("a meeting that ends takes it back", [True, False], [])
+        with other.meeting():
+            pass
+
+
+STOPPED = """
+baseline: stopped
+defaults: {device: cpu, threads: 1, layers: 2, d_model: 48, heads: 6, seq_len: 24,
+  batch: 2, steps: 1000000, warmup_steps: 2, eval_batches: 0, start_s: 300,
+  data: "stories:50kB:7"}
+experiments:
+  - {name: stopped, engine: torch, ranks: 2, ddp: bucketed, heartbeat_s: 6}
+"""
+
+
+def check_stopped():
+    """A rank that is stopped amid its steps is the one that is named."""
+    with open("stopped.yaml", "w", encoding="utf-8") as file:
+        file.write(STOPPED)
+    environment = dict(os.environ, LM_PYTHON=sys.executable)
+    environment.pop("LM_WORKER", None)
+    with subprocess.Popen([RUNNER, "run", "stopped.yaml"], env=environment, text=True,
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as running:
+        pid, measures = None, False
+        while running.poll() is None and not measures:
+            time.sleep(0.1)
+            for name in glob.glob("results/stopped/cells/*/attempt-1/rank1.jsonl"):
+                with open(name, encoding="utf-8") as file:
+                    for line in filter(lambda line: line.endswith("\n"), file):
+                        event = json.loads(line)
+                        pid = event.get("pid", pid)
+                        measures = measures or event.get("name") == "measure"
+        if measures:
+            os.kill(pid, signal.SIGSTOP)
+        said = running.communicate()[0]
+    (name,) = glob.glob("results/stopped/cells/*/attempt-1/record.json")
+    with open(name, encoding="utf-8") as file:
+        record = json.load(file)
+    check("a stopped rank is a hang, and it is named",
+          record["status"] == "hang" and record["guilty_rank"] == 1, said)
 
 
 def main():
@@ -295,6 +359,7 @@ def main():
         check_rows()
         check("what PyTorch lacks is unsupported",
               of(events("recompute"), "error")[0]["kind"] == "unsupported")
+        check_stopped()
         check("there is a report", os.path.getsize("results/m/m_report.md") > 0)
         fresh = runner("plan", "m.yaml").stdout
         check("results are fresh", "stale" not in fresh, fresh)

@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import threading
 import time
 
 PROTOCOL = 1
@@ -47,15 +48,26 @@ class Attempt:
         self.phase_name = "start"
         self.step = 0  # finished ones
         self.params = {}
+        self.lock, self.ended = threading.RLock(), False
 
     def send(self, event, **fields):
-        self.last_s = time.monotonic()
-        line = {"event": event, "t_ms": int((self.last_s - self.start_s) * 1e3)}
-        line.update(finite(fields))
-        data = json.dumps(line, separators=(",", ":"), allow_nan=False) + "\n"
-        written = os.write(self.fd, data.encode())
-        if written != len(data.encode()):
-            raise OSError(f"only {written} bytes of event '{event}' fit")
+        with self.lock:
+            self.ended = self.ended or event in ("result", "error")
+            self.last_s = time.monotonic()
+            line = {"event": event, "t_ms": int((self.last_s - self.start_s) * 1e3)}
+            line.update(finite(fields))
+            data = json.dumps(line, separators=(",", ":"), allow_nan=False) + "\n"
+            written = os.write(self.fd, data.encode())
+            if written != len(data.encode()):
+                raise OSError(f"only {written} bytes of event '{event}' fit")
+
+    def send_waiting(self, waits):
+        """From a thread of its own: whether this rank waits for another. Nothing once
+        its last word is said."""
+        with self.lock:
+            if not self.ended:
+                self.send("progress", phase=self.phase_name, done=self.step,
+                          waiting=waits)
 
     def phase(self, name):
         self.phase_name = name

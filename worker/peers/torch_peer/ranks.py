@@ -14,27 +14,34 @@ from .attempt import SILENCE_S, Failure
 
 PATIENCE_S = 10  # past the clocks that the supervisor watches, and by which it judges
 LOOK_S = 0.25
+LOOKS = round(SILENCE_S / LOOK_S)  # in a row, until what they show is told
 SLOT = 64  # bytes of a rank in the shared memory: a cache line of its own
 
 
 class Board:
-    """How many meetings each rank has come to or left, in the memory that the
-    supervisor made. All ranks have the same meetings in the same order, so a rank that
-    is in one and sees a lower count than its own waits for that rank."""
+    """Of each rank, in the memory that the supervisor made: how many meetings it has
+    come to or left, and how often its follower has looked around. All ranks have the
+    same meetings in the same order, so a rank that is in one and sees a lower count than
+    its own waits for that rank. So it does for one in the same meeting whose follower
+    stands still: a process that is stopped, as a follower alone cannot be."""
 
     def __init__(self, rank, world, fd):
         os.ftruncate(fd, world * SLOT)  # zeros, or what another rank made of them
         # Eight bytes at once, so that no reader sees half a number.
-        self.counts = memoryview(mmap.mmap(fd, world * SLOT)).cast("q")
-        self.own = rank * (SLOT // 8)
-        self.others = [r * (SLOT // 8) for r in range(world) if r != rank]
+        self.numbers = memoryview(mmap.mmap(fd, world * SLOT)).cast("q")
+        self.rank, self.others = rank, [r for r in range(world) if r != rank]
 
-    def count(self):
-        self.counts[self.own] += 1
+    def count_meeting(self):
+        self.numbers[self.rank * (SLOT // 8)] += 1
 
-    def read(self):
-        """This rank's count, and the least of the others'."""
-        return self.counts[self.own], min(self.counts[at] for at in self.others)
+    def meetings(self, rank):
+        return self.numbers[rank * (SLOT // 8)]
+
+    def count_look(self):
+        self.numbers[self.rank * (SLOT // 8) + 1] += 1
+
+    def looks(self, rank):
+        return self.numbers[rank * (SLOT // 8) + 1]
 
 
 class Ranks:
@@ -46,9 +53,13 @@ class Ranks:
         if self.world != p["ranks"]:
             raise Failure("failed", f"LM_WORLD is {self.world}, expected the cell's "
                                     f"{p['ranks']} ranks")
-        self.board, self.entered_s, self.told = None, 0.0, 0
+        self.board, self.told = None, False
         if self.world > 1 and attempt.shm_fd is not None:
-            self.board = Board(self.rank, self.world, attempt.shm_fd)
+            self.board = board = Board(self.rank, self.world, attempt.shm_fd)
+            self.met = 0  # this rank's meetings at the last look
+            self.looked = dict.fromkeys(board.others, 0)  # the others' looks, then
+            # Looks in a row at which each of them was behind this rank, or stood still.
+            self.behind, self.still = ({r: 0 for r in board.others} for _ in range(2))
             threading.Thread(target=self.follow, daemon=True).start()
 
     # -- signs of life --
@@ -59,33 +70,42 @@ class Ranks:
         if self.board is None:
             yield
             return
-        self.entered_s = time.monotonic()
-        self.board.count()
+        self.board.count_meeting()
         yield
-        self.board.count()
+        self.board.count_meeting()
 
     def follow(self):
         while True:
             time.sleep(LOOK_S)
-            self.look(time.monotonic())
+            self.look()
 
-    def look(self, now_s):
-        """Say, once a meeting, that this rank waits for another, and take it back where
-        the other came and the meeting still does not end: from then on either may be
-        the one that is stuck."""
-        mine, least = self.board.read()
-        inside, ahead = mine % 2 == 1, least < mine
-        long = now_s - self.entered_s >= SILENCE_S
-        if inside and ahead and long and self.told != mine:
-            self.told = mine
-            self.tell(True)
-        elif inside and not ahead and self.told == mine:
-            self.told = 0
+    def look(self):
+        """Say once a second that this rank waits for another, and take it back where it
+        no longer does: if the meeting still does not end, either may be the one that is
+        stuck, and if it has ended, this rank may hang in what comes next. Time is
+        counted in looks, so that none passes for a rank that is stopped itself."""
+        board = self.board
+        board.count_look()
+        mine = board.meetings(self.rank)
+        for r in board.others:
+            late = mine == self.met and board.meetings(r) < mine
+            self.behind[r] = self.behind[r] + 1 if late else 0
+            looks, before = board.looks(r), self.looked[r]
+            self.still[r] = self.still[r] + 1 if looks == before else 0
+            self.looked[r] = looks
+        self.met = mine
+        most = max(*self.behind.values(), *self.still.values()) if mine % 2 else 0
+        if most >= LOOKS:
+            if not self.told or self.since_told == LOOKS - 1:
+                self.tell(True)
+            else:
+                self.since_told += 1
+        elif self.told:
             self.tell(False)
 
-    def tell(self, waiting):
-        a = self.attempt
-        a.send("progress", phase=a.phase_name, done=a.step, waiting=waiting)
+    def tell(self, waits):
+        self.told, self.since_told = waits, 0
+        self.attempt.send_waiting(waits)
 
     # -- meetings --
 
