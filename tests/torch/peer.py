@@ -306,6 +306,18 @@ def check_waiting():
             pass
 
 
+def check_compilers():
+    """What PyTorch's compiler started is gone before its rank is."""
+    from torch._inductor import async_compile, config
+    from torch_peer import run
+    config.compile_threads = 2  # one starts none
+    compiler = async_compile.AsyncCompile.process_pool().process
+    running = compiler.poll() is None
+    run.end_compilers()
+    check("a rank ends its compiler's processes",
+          running and compiler.poll() is not None)
+
+
 STOPPED = """
 baseline: stopped
 defaults: {device: cpu, threads: 1, layers: 2, d_model: 48, heads: 6, seq_len: 24,
@@ -346,6 +358,7 @@ def check_stopped():
 def main():
     check_sums()
     check_waiting()
+    check_compilers()
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
         with open("m.yaml", "w", encoding="utf-8") as file:

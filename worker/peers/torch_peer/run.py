@@ -137,12 +137,20 @@ def told_by_torch(error):
     return Failure("failed", sentence(error))
 
 
+def end_compilers():
+    """Those processes of PyTorch's compiler that an interpreter ends as it exits."""
+    compiler = sys.modules.get("torch._inductor.async_compile")
+    if compiler:
+        compiler.shutdown_compile_workers()
+
+
 def run(a, path):
     """The exit status of this process, which on a failure ends here."""
     try:
         run_cell(a, path)
         if a.world == 1:
             return DONE
+        end_compilers()
         # PyTorch's threads are not always gone by now, and an interpreter that ends
         # around them may abort.
         sys.stdout.flush()
