@@ -282,7 +282,9 @@ static void check_clocks(struct supervisor *s) {
     if (worst) {
         s->strike = strike;
         s->strike_rank = worst->number;
-        stop_for(s, VERDICT_STOP_CLOCK, true);
+        // Who has been silent for so long will not answer a SIGTERM either. What only
+        // runs out of time may: a profiler then writes what it has.
+        stop_for(s, VERDICT_STOP_CLOCK, strike == CLOCKS_TIMEOUT);
     }
 }
 

@@ -15,7 +15,7 @@
  * whatever its status; false where there is no usable spec or the record cannot be
  * written. Either way no process it started is left, nor any that those started. The
  * first SIGTERM or SIGINT ends the ranks with grace, the second without; both record
- * `interrupted`.
+ * `interrupted`. Ranks that ran out of time have that grace as well, silent ones none.
  */
 bool supervise_run(const char *folder, struct text *err);
 

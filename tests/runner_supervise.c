@@ -325,10 +325,22 @@ static void worker_that_never_starts_hangs(void **state) {
 static void worker_that_ignores_sigterm_is_killed(void **state) {
     struct attempt *a = *state;
     tell(a, "stubborn", -1);
+    set(a, PARAM_HEARTBEAT_S, "30");
+    set(a, PARAM_TIMEOUT_S, "0.4");
+    run(a);
+    ends_as(a, STATUS_TIMEOUT);
+    assert_int_equal(a->record.ranks[0].signal, SIGKILL);
+    assert_true(a->record.wall_ms >= 5000); // it had its grace
+}
+
+static void silent_worker_is_given_no_grace(void **state) {
+    struct attempt *a = *state;
+    tell(a, "stubborn", -1);
     set(a, PARAM_HEARTBEAT_S, "0.2");
     run(a);
     ends_as(a, STATUS_HANG);
     assert_int_equal(a->record.ranks[0].signal, SIGKILL);
+    assert_true(a->record.wall_ms < 4000);
 }
 
 static void worker_without_end_times_out(void **state) {
@@ -344,9 +356,11 @@ static void worker_without_end_times_out(void **state) {
 static void what_a_worker_says_when_told_to_stop_is_not_held_against_it(void **state) {
     struct attempt *a = *state;
     tell(a, "polite", -1);
-    set(a, PARAM_HEARTBEAT_S, "0.2");
+    set(a, PARAM_HEARTBEAT_S, "30");
+    set(a, PARAM_TIMEOUT_S, "0.4");
     run(a);
-    ends_as(a, STATUS_HANG);
+    ends_as(a, STATUS_TIMEOUT);
+    assert_int_equal(a->record.ranks[0].exit_code, 1); // it left by itself
 }
 
 static void slow_start_within_its_limit_is_ok(void **state) {
@@ -614,6 +628,7 @@ int main(void) {
             T(worker_that_falls_silent_hangs),
             T(worker_that_never_starts_hangs),
             T(worker_that_ignores_sigterm_is_killed),
+            T(silent_worker_is_given_no_grace),
             T(worker_without_end_times_out),
             T(what_a_worker_says_when_told_to_stop_is_not_held_against_it),
             T(slow_start_within_its_limit_is_ok),
