@@ -6,8 +6,8 @@
 #include "matrix/axes.h"
 #include "reports/overlap.h"
 
-#define TRANSFERS_MOST                                                                 \
-    100000 /* buckets of a step; smaller ones are taken as this many */
+#define TORCH_FIRST_BYTES 1048576.0 /* of its first bucket, if that is less */
+#define TOKEN_BYTES 4
 #define SLOWDOWN_MOST 8.0
 
 const char *const forecast_model[] = {
@@ -19,18 +19,24 @@ const char *const forecast_model[] = {
         "S bytes of gradients, P tensors; T(S): one all-reduce.",
         "naive: (P − 1) × hops + T(S), after backward. flat: T(S), after backward.",
         "bucketed: backward goes through the parameters from the last to the first at "
-        "an even pace in bytes; a bucket is ready when it is through with it, starts "
-        "when the one before it is done, too, and takes T(bucket). The token table is "
-        "ready last; a tied one (gpt) is reduced first where gathering the tokens' "
-        "rows "
-        "at the end moves less, and then those take T(rows of all ranks) ÷ 2. Exposed "
-        "is what is left after backward. Under accumulation only the last micro-step's "
+        "an even pace in elements; slices are cut between parameters, of at least "
+        "bucket_mb each, of what is left an eighth of that by itself; a slice is ready "
+        "when backward is through with its parameters, starts when the one before it "
+        "is done, too, and takes T(slice). The token table is ready last. Where the "
+        "tokens' rows of all ranks are fewer than twice the vocabulary they are "
+        "gathered at the end instead, in T(rows) ÷ 2 and T(tokens) ÷ 2; then a tied "
+        "table (gpt) is reduced first, an untied one does not travel. Exposed is what "
+        "is left after backward. Under accumulation only the last micro-step's "
         "backward counts.",
-        "sharded: the same with reduce-scatters of T ÷ 2; the optimizer ÷ W; the "
-        "weights' all-gathers of T ÷ 2 start with forward, which waits for each bucket "
-        "that it needs. (torch: all-reduces of T, and gathers after the optimizer.)",
-        "while communication is under way, backward and forward take (1 + s) times as "
-        "long; s is fitted, or 0.",
+        "sharded: reduce-scatters of T ÷ 2, of slices cut at multiples of 65,536 · W "
+        "elements; the optimizer × (u + (1 − u) ÷ W), u fitted, or 0; the weights' "
+        "all-gathers of T ÷ 2 start with forward, which waits for each slice that it "
+        "needs. (torch: all-reduces of T in buckets of which the first has 1 MiB, and "
+        "gathers after the optimizer.)",
+        "while reductions are under way, backward takes (1 + s) times as long, and "
+        "forward (1 + g) times while gathers are; s and g are fitted, or 0.",
+        "T of reductions beside backward, of engine native: from a curve that was "
+        "measured with NCCL_MAX_CTAS set, where there is one.",
         "T, ring: 2·((W − N)·a + (N − 1)·A) + bytes; tree: 2·((W ÷ N − 1)·a + "
         "⌈log2 N⌉·A) + bytes; N nodes, a hop a within one and A between two.",
         "from a curve T0 among W0 ranks: a = T0(smallest) ÷ (2·(W0 − 1)), bytes = "
@@ -48,6 +54,15 @@ const char *const forecast_limits[] = {
         "norms, which have few, are spread over all of them.",
         "A smaller batch is taken to compute as efficiently as a large one, so strong "
         "scaling is forecast too well where the share of a rank becomes small.",
+        "Without a curve measured with NCCL_MAX_CTAS set (tag `beside` of "
+        "matrix/allreduce.yaml), reductions beside backward are taken to be as fast as "
+        "those that are waited for, though they have fewer multiprocessors; what that "
+        "adds is hidden in s, if it is fitted. Gathers, which go by copy engines where "
+        "NCCL can, are taken to be half of a waited-for all-reduce; no curve of "
+        "theirs is measured.",
+        "The embedding's backward over the tokens of all ranks is taken to cost what "
+        "it does for one rank's.",
+        "u, s and g are taken to be the same on any number of ranks.",
         "Data loads as fast as on one rank; clipping and loss scaling add no time.",
         "A curve is carried to other numbers of ranks by the bytes of a ring's step; "
         "switches that add up in the network, and links that all ranks share, as "
@@ -66,75 +81,122 @@ static void add_transfer(struct schedule *plan, double at, double ms) {
     plan->ms += ms;
 }
 
-/* What a bucket takes, and how many of a size there are beside the table. */
-struct buckets {
-    double body, table; /* bytes */
-    double compute;     /* bytes whose matrices compute: all but an untied table */
-    double each, count, rest;
+static double transfer_ms(const struct fabric *f, const struct forecast_setting *s,
+        int ranks, double bytes, double part) {
+    return part * fabric_all_reduce_ms(f, s->algorithm, ranks, bytes);
+}
+
+/* How far compute is, in elements: one computes with all but tables looked up in. */
+struct progress {
+    const struct layout *layout;
+    double head;  /* of the table that the head computes with, too */
+    double start; /* where the other parameters begin */
+    double all;
 };
 
-static struct buckets cut(const struct forecast_cell *c, double bytes, double each) {
-    struct buckets b = {.table = bytes * c->table_share, .each = each};
-    b.body = bytes - b.table;
-    b.compute = c->tied ? bytes : b.body;
-    b.count = floor(b.body / each);
-    if (b.count > TRANSFERS_MOST) {
-        b.count = TRANSFERS_MOST;
-        b.each = b.body / b.count;
+static struct progress progress_of(const struct layout *l) {
+    struct progress p = {.layout = l, .start = l->offsets[l->tables]};
+    p.head = l->tied ? layout_size(l, 0) : 0;
+    p.all = p.head + layout_elements(l) - p.start;
+    return p;
+}
+
+/* The parameter that holds element `at`; the last one beyond the end. */
+static int parameter_at(const struct layout *l, double at) {
+    int low = 0, high = l->count;
+    while (high - low > 1) {
+        int middle = low + (high - low) / 2;
+        *(l->offsets[middle] <= at ? &low : &high) = middle;
     }
-    b.rest = fmax(0, b.body - b.count * b.each);
-    return b;
+    return low;
 }
 
-static double transfer_ms(
-        const struct forecast_setting *s, int ranks, double bytes, double part) {
-    return part * fabric_all_reduce_ms(s->fabric, s->algorithm, ranks, bytes);
+/* The share of backward after which all from element `from` on is complete. */
+static double produced(const struct progress *p, double from) {
+    int first = parameter_at(p->layout, from);
+    double rest = layout_elements(p->layout) - p->layout->offsets[first];
+    return first < p->layout->tables ? 1 : (p->head + rest) / p->all;
 }
 
-/* In backward's order, the table last; or first, and the tokens' rows last. */
+/* The share of forward that does without what begins at element `from`. */
+static double needed(const struct progress *p, double from) {
+    int first = parameter_at(p->layout, from);
+    double before = p->layout->offsets[first] - p->start;
+    return first < p->layout->tables ? 0 : before / p->all;
+}
+
+/* The slices behind some parameters, as worker/ddp.c or torch cuts them. */
+static struct layout_slices slices_of(const struct forecast_cell *c,
+        const struct forecast_wrapper *w, int ranks, int behind) {
+    double each = c->grad_bytes / layout_elements(&c->layout);
+    double least = w->bucket_bytes / each;
+    struct layout_cut cut = {.behind = behind,
+            .least = least,
+            .first = c->torch ? TORCH_FIRST_BYTES / each : least,
+            .last = c->torch ? INFINITY : least / 8,
+            .unit = w->ddp == DDP_SHARDED && !c->torch ? (double)LAYOUT_CHUNK * ranks
+                                                       : 1};
+    return layout_slice(&c->layout, &cut);
+}
+
+/* Whether `bucketed` gathers tokens' rows and leaves the token table where it is. */
+static bool gathers_tokens(
+        const struct forecast_cell *c, const struct forecast_wrapper *w, int ranks) {
+    double rows = c->strong ? c->tokens / ranks : c->tokens;
+    return w->ddp == DDP_BUCKETED && !c->torch && rows > 0 &&
+           rows * ranks < 2 * c->layout.vocab && fmod(rows, 4) == 0 &&
+           (c->layout.tied || c->accumulate == 1);
+}
+
+/*
+ * In backward's order. Where tokens are gathered a tied table goes first, an untied one
+ * not at all, and the rows of all ranks last.
+ */
 static struct schedule plan_reductions(const struct forecast_cell *c,
         const struct forecast_wrapper *w, const struct forecast_setting *s, int ranks) {
-    struct buckets b = cut(c, c->grad_bytes, w->bucket_bytes);
-    double part = w->ddp == DDP_SHARDED && !c->late_gather ? 0.5 : 1;
-    bool gathers =
-            w->ddp == DDP_BUCKETED && c->token_bytes > 0 && ranks <= c->gather_most;
+    const struct fabric *beside = s->beside ? s->beside : s->fabric;
+    bool gathers = gathers_tokens(c, w, ranks);
+    int behind = gathers ? c->layout.tables : 0;
+    struct layout_slices slices = slices_of(c, w, ranks, behind);
+    struct progress p = progress_of(&c->layout);
+    double each = c->grad_bytes / layout_elements(&c->layout);
+    double part = w->ddp == DDP_SHARDED && !c->torch ? 0.5 : 1;
     struct schedule plan = {.transfers = text_allocate_zeroed(
-                                    (size_t)b.count + 3, sizeof *plan.transfers)};
-    double done = c->tied ? b.table : 0;
-    if (gathers) {
-        add_transfer(&plan, done / b.compute, transfer_ms(s, ranks, b.table, part));
+                                    (size_t)slices.count + 3, sizeof *plan.transfers)};
+    if (gathers && c->layout.tied) {
+        add_transfer(&plan, p.head / p.all,
+                transfer_ms(beside, s, ranks, p.start * each, part));
     }
-    for (double i = 0; i < b.count; i++) {
-        done += b.each;
+    for (int i = 0; i < slices.count; i++) {
+        const struct layout_slice *one = slices.items + i;
+        add_transfer(&plan, produced(&p, one->from),
+                transfer_ms(beside, s, ranks, (one->to - one->from) * each, part));
+    }
+    if (gathers) {
+        double rows = c->tokens * (c->strong ? 1 : ranks);
         add_transfer(
-                &plan, fmin(1, done / b.compute), transfer_ms(s, ranks, b.each, part));
+                &plan, 1, transfer_ms(s->fabric, s, ranks, rows * c->row_bytes, 0.5));
+        add_transfer(
+                &plan, 1, transfer_ms(s->fabric, s, ranks, rows * TOKEN_BYTES, 0.5));
     }
-    double rest = b.rest + (gathers ? 0 : b.table);
-    if (rest > 0) {
-        add_transfer(&plan, 1, transfer_ms(s, ranks, rest, part));
-    }
-    if (gathers) {
-        double tokens = c->token_bytes * (c->strong ? 1 : ranks);
-        add_transfer(&plan, 1, transfer_ms(s, ranks, tokens, 0.5));
-    }
+    free(slices.items);
     return plan;
 }
 
-/* In forward's order, the table first. */
+/* In forward's order: the slices that were scattered, from the front. */
 static struct schedule plan_gathers(const struct forecast_cell *c,
         const struct forecast_wrapper *w, const struct forecast_setting *s, int ranks) {
-    struct buckets b = cut(c, c->weight_bytes, w->bucket_bytes);
+    struct layout_slices slices = slices_of(c, w, ranks, 0);
+    struct progress p = progress_of(&c->layout);
+    double each = c->weight_bytes / layout_elements(&c->layout);
     struct schedule plan = {.transfers = text_allocate_zeroed(
-                                    (size_t)b.count + 1, sizeof *plan.transfers)};
-    double done = b.rest;
-    if (b.rest + b.table > 0) {
-        add_transfer(&plan, 0, transfer_ms(s, ranks, b.rest + b.table, 0.5));
+                                    (size_t)slices.count + 1, sizeof *plan.transfers)};
+    for (int i = slices.count - 1; i >= 0; i--) {
+        const struct layout_slice *one = slices.items + i;
+        add_transfer(&plan, needed(&p, one->from),
+                transfer_ms(s->fabric, s, ranks, (one->to - one->from) * each, 0.5));
     }
-    for (double i = 0; i < b.count; i++) {
-        add_transfer(
-                &plan, fmin(1, done / b.compute), transfer_ms(s, ranks, b.each, 0.5));
-        done += b.each;
-    }
+    free(slices.items);
     return plan;
 }
 
@@ -152,21 +214,22 @@ static struct overlap reduce_beside(const struct forecast_cell *c,
     return o;
 }
 
-/* The all-gathers of `sharded`. */
-static void gather(const struct forecast_cell *c, const struct forecast_wrapper *w,
-        const struct forecast_setting *s, int ranks, struct forecast_step *out) {
+/* One micro-step's forward on `ranks`, with the gathers that run beside it. */
+static struct overlap gather_beside(const struct forecast_cell *c,
+        const struct forecast_wrapper *w, const struct forecast_setting *s, int ranks,
+        double *comm_ms) {
+    double share = c->strong ? 1.0 / ranks : 1;
+    double first = c->forward_ms * share / c->accumulate;
     struct schedule plan = plan_gathers(c, w, s, ranks);
-    if (c->late_gather) {
-        out->exposed_ms += plan.ms;
-    } else {
-        double first = out->forward_ms / c->accumulate;
-        struct overlap o =
-                overlap_needed(first, s->slowdown, plan.transfers, plan.count);
-        out->forward_ms += o.compute_ms - first;
-        out->exposed_ms += o.exposed_ms;
+    struct overlap o =
+            overlap_needed(first, s->gather_slowdown, plan.transfers, plan.count);
+    o.compute_ms += first * (c->accumulate - 1);
+    if (c->torch) {
+        o = (struct overlap){first * c->accumulate, plan.ms};
     }
-    out->comm_ms += plan.ms;
+    *comm_ms += plan.ms;
     free(plan.transfers);
+    return o;
 }
 
 static bool overlaps(const struct forecast_wrapper *w) {
@@ -183,12 +246,14 @@ static void communicate(const struct forecast_cell *c, const struct forecast_wra
         double hops = fabric_hops_ms(s->fabric, s->algorithm, ranks);
         double once =
                 fabric_all_reduce_ms(s->fabric, s->algorithm, ranks, c->grad_bytes);
-        double more = w->ddp == DDP_NAIVE ? (c->tensors - 1) * hops : 0;
+        double more = w->ddp == DDP_NAIVE ? (c->layout.count - 1) * hops : 0;
         out->comm_ms = out->exposed_ms = once + more;
     }
     if (w->ddp == DDP_SHARDED) {
-        out->optimizer_ms /= ranks;
-        gather(c, w, s, ranks, out);
+        out->optimizer_ms *= s->undivided + (1 - s->undivided) / ranks;
+        struct overlap o = gather_beside(c, w, s, ranks, &out->comm_ms);
+        out->forward_ms = o.compute_ms;
+        out->exposed_ms += o.exposed_ms;
     }
 }
 
@@ -218,34 +283,55 @@ struct forecast_step forecast_step(const struct forecast_cell *cell,
     return out;
 }
 
+/* -- fits ----------------------------------------------------------------------------
+ */
+
+typedef struct overlap beside(const struct forecast_cell *,
+        const struct forecast_wrapper *, const struct forecast_setting *, int,
+        double *);
+
+/* The slowdown at which `run` computes for `wanted`; it grows with it. */
+static double find_slowdown(beside *run, const struct forecast_cell *c,
+        const struct forecast_wrapper *w, const struct forecast_setting *setting,
+        int ranks, double wanted) {
+    struct forecast_setting tried = *setting;
+    double low = 0, high = 2 * SLOWDOWN_MOST, ignored = 0;
+    for (int i = 0; i < 60; i++) { // The first try is the most.
+        double middle = (low + high) / 2;
+        tried.slowdown = tried.gather_slowdown = middle;
+        bool less = run(c, w, &tried, ranks, &ignored).compute_ms < wanted;
+        if (less && i == 0) {
+            return NAN;
+        }
+        *(less ? &low : &high) = middle;
+    }
+    return (low + high) / 2;
+}
+
+static double fit(beside *run, const struct forecast_cell *c,
+        const struct forecast_wrapper *w, const struct forecast_setting *s, int ranks,
+        double alone, double found) {
+    if (ranks < 2 || !isfinite(found) ||
+            isnan(fabric_all_reduce_ms(s->fabric, s->algorithm, ranks, 1))) {
+        return NAN;
+    }
+    alone *= c->strong ? 1.0 / ranks : 1;
+    return found <= alone ? 0 : find_slowdown(run, c, w, s, ranks, found);
+}
+
 double forecast_fit_slowdown(const struct forecast_cell *cell,
         const struct forecast_wrapper *wrapper, const struct forecast_setting *setting,
         int ranks, double backward_ms) {
-    double comm_ms = 0;
-    if (!overlaps(wrapper) || ranks < 2 || !isfinite(backward_ms) ||
-            isnan(fabric_all_reduce_ms(
-                    setting->fabric, setting->algorithm, ranks, 1))) {
-        return NAN;
-    }
-    double alone = cell->backward_ms * (cell->strong ? 1.0 / ranks : 1);
-    if (backward_ms <= alone) {
-        return 0;
-    }
-    double low = 0, high = SLOWDOWN_MOST;
-    struct forecast_setting tried = *setting;
-    tried.slowdown = high;
-    if (reduce_beside(cell, wrapper, &tried, ranks, &comm_ms).compute_ms <
-            backward_ms) {
-        return NAN;
-    }
-    for (int i = 0; i < 50; i++) { // Backward grows with it, so halving finds it.
-        tried.slowdown = (low + high) / 2;
-        if (reduce_beside(cell, wrapper, &tried, ranks, &comm_ms).compute_ms <
-                backward_ms) {
-            low = tried.slowdown;
-        } else {
-            high = tried.slowdown;
-        }
-    }
-    return (low + high) / 2;
+    return overlaps(wrapper) ? fit(reduce_beside, cell, wrapper, setting, ranks,
+                                       cell->backward_ms, backward_ms)
+                             : NAN;
+}
+
+double forecast_fit_gather_slowdown(const struct forecast_cell *cell,
+        const struct forecast_wrapper *wrapper, const struct forecast_setting *setting,
+        int ranks, double forward_ms) {
+    return wrapper->ddp == DDP_SHARDED && !cell->torch
+                   ? fit(gather_beside, cell, wrapper, setting, ranks, cell->forward_ms,
+                             forward_ms)
+                   : NAN;
 }

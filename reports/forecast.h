@@ -10,22 +10,19 @@
 
 #include "matrix/text.h"
 #include "reports/fabric.h"
+#include "reports/layout.h"
 
 /* A step on one rank, its phases scaled so that they add up to it. */
 struct forecast_cell {
     double forward_ms, backward_ms, optimizer_ms; /* all micro-steps together */
     double rest_ms;                               /* loading data */
     double grad_bytes, weight_bytes;
-    double table_share; /* of them, the token table: backward completes it last */
-    bool tied;          /* the head computes with the table, too */
-    double tensors; /* parameters, counted as tensors: what `naive` reduces one by one
-                     */
-    int accumulate; /* micro-steps, 1 or more; only the last one reduces */
-    bool strong;    /* ranks share the batch out; else each has one of its own */
-    double token_bytes; /* of a rank (strong: of all): what `bucketed` gathers at the
-                           end instead of waiting with a tied table; 0: it waits */
-    double gather_most; /* ranks up to which it does */
-    bool late_gather;   /* `sharded` as torch does it: all-reduces, gathers unhidden */
+    struct layout layout; /* the caller's; the bytes are spread over it evenly */
+    int accumulate;       /* micro-steps, 1 or more; only the last one reduces */
+    bool strong;          /* ranks share the batch out; else each has one of its own */
+    double tokens;        /* of a micro-step, of a rank; strong: of all */
+    double row_bytes;     /* what a token's row of activations takes */
+    bool torch; /* buckets as torch cuts them; `sharded`: all-reduces, late gathers */
 };
 
 struct forecast_wrapper {
@@ -44,8 +41,11 @@ struct forecast_step {
 /* How ranks are joined, and how much communication slows what computes beside it. */
 struct forecast_setting {
     const struct fabric *fabric;
+    const struct fabric *beside; /* of reductions beside backward; NULL: as `fabric` */
     enum fabric_algorithm algorithm;
-    double slowdown; /* 0: not at all */
+    double slowdown;        /* of backward, beside reductions; 0: not at all */
+    double gather_slowdown; /* of forward, beside gathers */
+    double undivided;       /* share of the optimizer that `sharded` does not divide */
 };
 
 /* All of NAN where the fabric cannot tell. */
@@ -60,6 +60,11 @@ struct forecast_step forecast_step(const struct forecast_cell *cell,
 double forecast_fit_slowdown(const struct forecast_cell *cell,
         const struct forecast_wrapper *wrapper, const struct forecast_setting *setting,
         int ranks, double backward_ms);
+
+/* The same of forward beside gathers; NAN where none run beside it. */
+double forecast_fit_gather_slowdown(const struct forecast_cell *cell,
+        const struct forecast_wrapper *wrapper, const struct forecast_setting *setting,
+        int ranks, double forward_ms);
 
 /* Sentences, NULL-terminated: the formulas, and what they do not know. */
 extern const char *const forecast_model[];

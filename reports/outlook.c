@@ -30,37 +30,16 @@ static double or_zero(double x) {
     return isfinite(x) ? x : 0;
 }
 
-/* Tensors that the model's parameters are, as the worker lays them out. */
-static double tensors_of(const struct params *p) {
-    double layers = (double)params_integer(p, PARAM_LAYERS);
-    return params_integer(p, PARAM_ARCH) == ARCH_GPT ? 12 * layers + 4 : 6 * layers + 3;
-}
-
-/* What the token table is to the communication of a step. */
-static void read_table(struct forecast_cell *c, const struct tally *t) {
+/* What parameters there are, and the tokens whose rows may be gathered. */
+static void read_model(struct forecast_cell *c, const struct tally *t) {
     const struct params *p = &t->cell->params;
-    double vocab = (double)params_integer(p, PARAM_VOCAB);
-    if (!(vocab > 0)) {
-        vocab = fresh_provenance_number(&t->last->record, "vocab");
-    }
-    double channels = (double)params_integer(p, PARAM_D_MODEL);
-    double share = vocab * channels / tally_metric(t, "params");
-    // Without a vocabulary or a number of parameters: as if all were alike.
-    c->table_share = share > 0 && share < 1 ? share : 0;
-    c->tied = params_integer(p, PARAM_ARCH) == ARCH_GPT;
-    double rows = (double)params_batch(p) * (double)params_integer(p, PARAM_SEQ_LEN);
-    if (c->table_share > 0 && c->tied && is_native(t) && rows > 0) {
-        int64_t precision = params_integer(p, PARAM_PRECISION);
-        bool low = precision == PRECISION_BF16 || precision == PRECISION_FP16;
-        c->token_bytes = rows * (channels * (low ? 2 : 4) + 4);
-        // Shared out or not, the rows of all ranks must be fewer than two tables'.
-        c->gather_most = ceil(2 * vocab / rows) - 1;
-        if (c->strong) {
-            double ranks = ranks_of(t);
-            c->gather_most = rows * ranks < 2 * vocab ? INFINITY : 0;
-            c->token_bytes *= ranks;
-        }
-    }
+    layout_init(&c->layout, p, fresh_provenance_number(&t->last->record, "vocab"),
+            tally_metric(t, "params"));
+    int64_t precision = params_integer(p, PARAM_PRECISION);
+    bool low = precision == PRECISION_BF16 || precision == PRECISION_FP16;
+    c->row_bytes = c->layout.channels * (low ? 2 : 4);
+    c->tokens = (double)params_batch(p) * (double)params_integer(p, PARAM_SEQ_LEN) *
+                (c->strong ? ranks_of(t) : 1);
 }
 
 /*
@@ -95,11 +74,10 @@ static bool read_cell(
             .rest_ms = data * scale * share,
             .grad_bytes = grads,
             .weight_bytes = weights,
-            .tensors = tensors_of(p),
             .accumulate = accumulate > 1 ? (int)accumulate : 1,
             .strong = is_strong(t),
-            .late_gather = !is_native(t)};
-    read_table(c, t);
+            .torch = !is_native(t)};
+    read_model(c, t);
     return true;
 }
 
@@ -109,7 +87,9 @@ static bool read_cell(
 static void add_curves(struct outlook *o, const struct tallies *all) {
     for (size_t i = 0; i < all->count; i++) {
         const struct tally *t = all->items + i;
-        struct outlook_curve c = {.tally = t};
+        struct outlook_curve c = {.tally = t,
+                .beside = strstr(params_text(&t->cell->params, PARAM_ENV),
+                                  "\"NCCL_MAX_CTAS\"") != NULL};
         o->stale_curves += t->stale && t->last && t->last->record.allreduce;
         if (tally_counts(t) && t->last->record.allreduce &&
                 fabric_curve_read(&c.curve, t->last->record.allreduce, ranks_of(t))) {
@@ -150,12 +130,12 @@ static int fit_of(const struct outlook_curve *c, const struct tally *t, int rank
 }
 
 static const struct outlook_curve *find_curve(
-        const struct outlook *o, const struct tally *t, int ranks) {
+        const struct outlook *o, const struct tally *t, int ranks, bool beside) {
     const struct outlook_curve *best = NULL;
     int most = -1;
     for (size_t i = 0; i < o->curve_count; i++) {
         int fit = fit_of(o->curves + i, t, ranks);
-        if (fit > most) {
+        if (o->curves[i].beside == beside && fit > most) {
             most = fit;
             best = o->curves + i;
         }
@@ -163,14 +143,30 @@ static const struct outlook_curve *find_curve(
     return best;
 }
 
+/* Only our engine leaves NCCL less beside computation. */
+static const struct outlook_curve *find_beside(
+        const struct outlook *o, const struct tally *t, int ddp, int ranks) {
+    bool overlaps = ddp == DDP_BUCKETED || ddp == DDP_SHARDED;
+    return overlaps && is_native(t) ? find_curve(o, t, ranks, true) : NULL;
+}
+
 static bool has_links(const struct outlook *o) {
     return o->question.links.link_bytes_per_s > 0;
 }
 
-struct fabric outlook_fabric(const struct outlook *o, const struct outlook_row *row) {
-    struct fabric f = o->question.links;
-    f.curve = row->curve ? &row->curve->curve : NULL;
-    return f;
+/* How a row's ranks are joined; `fabrics` hold what the setting points to. */
+static struct forecast_setting setting_of(const struct outlook *o,
+        const struct outlook_row *r, struct fabric fabrics[2]) {
+    const struct outlook_base *b = o->bases + r->base;
+    fabrics[0] = fabrics[1] = o->question.links;
+    fabrics[0].curve = r->curve ? &r->curve->curve : NULL;
+    fabrics[1].curve = r->beside ? &r->beside->curve : NULL;
+    return (struct forecast_setting){.fabric = fabrics,
+            .beside = r->beside ? fabrics + 1 : NULL,
+            .algorithm = FABRIC_RING,
+            .slowdown = b->slowdown,
+            .gather_slowdown = b->gather_slowdown,
+            .undivided = b->undivided};
 }
 
 /* -- rows ----------------------------------------------------------------------------
@@ -202,7 +198,8 @@ static struct outlook_row *take_row(struct outlook *o, size_t base, size_t first
     const struct tally *t = o->bases[base].tally;
     const struct params *p = &t->cell->params;
     int64_t whole = params_integer(p, PARAM_GLOBAL_BATCH);
-    const struct outlook_curve *curve = has_links(o) ? NULL : find_curve(o, t, ranks);
+    const struct outlook_curve *curve =
+            has_links(o) ? NULL : find_curve(o, t, ranks, false);
     if ((!curve && !has_links(o)) ||
             (whole && whole % (ranks * params_integer(p, PARAM_ACCUMULATE)) != 0)) {
         return NULL;
@@ -211,6 +208,7 @@ static struct outlook_row *take_row(struct outlook *o, size_t base, size_t first
     struct outlook_row *row = o->rows + o->row_count++;
     *row = (struct outlook_row){.base = base,
             .curve = curve,
+            .beside = has_links(o) ? NULL : find_beside(o, t, ddp, ranks),
             .wrapper = wrapper_of(ddp, bucket_mb),
             .bucket_mb = bucket_mb,
             .ranks = ranks,
@@ -283,37 +281,62 @@ static int by_place(const void *a, const void *b) {
 /* -- numbers -------------------------------------------------------------------------
  */
 
-/* How much longer backward took beside communication than alone. Only of weak scaling,
- * where it is the same backward, and of our engine: torch's counts that as exposed. */
-static void fit_slowdown(struct outlook *o, size_t base) {
+/* A phase of a measured row against the base's own. */
+static double ratio_of(
+        const struct outlook_row *r, const struct outlook_base *b, const char *phase) {
+    return stats_ratio(tally_metric(r->measured, phase), tally_metric(b->tally, phase));
+}
+
+/* The median of what is known; 0 of none. */
+static double median_of(const double *found, size_t count) {
+    return count ? stats_of(found, count).median : 0;
+}
+
+/*
+ * How much longer backward took beside reductions than alone, forward beside gathers,
+ * and what of the optimizer was not divided. Only of weak scaling, where it is the same
+ * work, and of our engine: torch's counts communication as exposed.
+ */
+static void fit(struct outlook *o, size_t base) {
     struct outlook_base *b = o->bases + base;
-    double *found = text_allocate_zeroed(o->row_count + 1, sizeof *found);
-    double alone = tally_metric(b->tally, "backward_ms");
-    size_t count = 0;
+    double *found = text_allocate_zeroed(3 * o->row_count + 1, sizeof *found);
+    double *gather = found + o->row_count, *undivided = gather + o->row_count;
+    size_t count = 0, sharded = 0;
     for (size_t i = 0; i < o->row_count; i++) {
         const struct outlook_row *r = o->rows + i;
         if (r->base != base || !r->measured || b->cell.strong || !is_native(b->tally)) {
             continue;
         }
-        struct fabric fabric = outlook_fabric(o, r);
-        struct forecast_setting s = {.fabric = &fabric};
-        double ratio = tally_metric(r->measured, "backward_ms") / alone;
-        double slowdown = forecast_fit_slowdown(
-                &b->cell, &r->wrapper, &s, r->ranks, b->cell.backward_ms * ratio);
-        if (isfinite(slowdown)) {
-            found[count++] = slowdown;
+        struct fabric fabrics[2];
+        struct forecast_setting s = setting_of(o, r, fabrics);
+        double backward = b->cell.backward_ms * ratio_of(r, b, "backward_ms");
+        double forward = b->cell.forward_ms * ratio_of(r, b, "forward_ms");
+        double optimizer = ratio_of(r, b, "optimizer_ms");
+        double one =
+                forecast_fit_slowdown(&b->cell, &r->wrapper, &s, r->ranks, backward);
+        if (isfinite(one)) {
+            found[count++] = one;
+        }
+        one = forecast_fit_gather_slowdown(
+                &b->cell, &r->wrapper, &s, r->ranks, forward);
+        if (isfinite(one) && isfinite(optimizer)) {
+            double share = (optimizer * r->ranks - 1) / (r->ranks - 1);
+            gather[sharded] = one;
+            undivided[sharded++] = fmin(1, fmax(0, share));
         }
     }
-    b->slowdown = count ? stats_of(found, count).median : 0;
+    b->slowdown = median_of(found, count);
     b->fitted = count;
+    b->gather_slowdown = median_of(gather, sharded);
+    b->undivided = median_of(undivided, sharded);
+    b->fitted_sharded = sharded;
     free(found);
 }
 
 static void compute(struct outlook *o, struct outlook_row *r) {
     const struct outlook_base *b = o->bases + r->base;
-    struct fabric fabric = outlook_fabric(o, r);
-    struct forecast_setting s = {
-            .fabric = &fabric, .algorithm = FABRIC_RING, .slowdown = b->slowdown};
+    struct fabric fabrics[2];
+    struct forecast_setting s = setting_of(o, r, fabrics);
     r->ring = forecast_step(&b->cell, &r->wrapper, &s, r->ranks);
     s.algorithm = FABRIC_TREE;
     r->tree = forecast_step(&b->cell, &r->wrapper, &s, r->ranks);
@@ -344,10 +367,10 @@ static void add_base(
     struct outlook_base base = {.tally = t};
     struct text reason = {0};
     size_t before = o->row_count;
-    if (!read_cell(&base.cell, t, &reason)) {
-        skip(o, t, text_get(&reason));
-    } else if (!has_links(o) && !find_curve(o, t, 2)) {
+    if (!has_links(o) && !find_curve(o, t, 2, false)) {
         skip(o, t, "there is no all-reduce curve of its kind of device");
+    } else if (!read_cell(&base.cell, t, &reason)) {
+        skip(o, t, text_get(&reason));
     } else {
         o->bases = text_reallocate(o->bases, (o->base_count + 1) * sizeof *o->bases);
         o->bases[o->base_count++] = base;
@@ -356,7 +379,7 @@ static void add_base(
             skip(o, t,
                     "none of the ranks asked for is more than its own and shares out "
                     "its batch");
-            o->base_count--;
+            layout_finish(&o->bases[--o->base_count].cell.layout);
         }
     }
     text_finish(&reason);
@@ -380,7 +403,7 @@ void outlook_init(struct outlook *o, const struct tallies *const *all, size_t co
         qsort(o->rows, o->row_count, sizeof *o->rows, by_place);
     }
     for (size_t i = 0; i < o->base_count; i++) {
-        fit_slowdown(o, i);
+        fit(o, i);
     }
     for (size_t i = 0; i < o->row_count; i++) {
         compute(o, o->rows + i);
@@ -390,6 +413,9 @@ void outlook_init(struct outlook *o, const struct tallies *const *all, size_t co
 void outlook_finish(struct outlook *o) {
     for (size_t i = 0; i < o->curve_count; i++) {
         fabric_curve_finish(&o->curves[i].curve);
+    }
+    for (size_t i = 0; i < o->base_count; i++) {
+        layout_finish(&o->bases[i].cell.layout);
     }
     free(o->curves);
     free(o->bases);

@@ -26,20 +26,25 @@ struct outlook_question {
 struct outlook_curve {
     const struct tally *tally;
     struct fabric_curve curve; /* owned */
+    bool beside; /* with NCCL held to what a wrapper leaves it beside computation */
 };
 
 /* A cell that forecasts start from: on one rank, or else what there is. */
 struct outlook_base {
     const struct tally *tally;
     struct forecast_cell cell;
-    double slowdown; /* of compute beside communication */
+    double slowdown; /* of backward beside reductions */
     size_t fitted;   /* measured rows that it was fitted to; 0: none could tell */
+    double gather_slowdown, undivided; /* of `sharded`, as in a forecast_setting */
+    size_t fitted_sharded;             /* measured rows that the two were fitted to */
 };
 
 struct outlook_row {
-    size_t base;                       /* index */
-    const struct tally *measured;      /* NULL: nobody has tried */
-    const struct outlook_curve *curve; /* NULL: the question's links */
+    size_t base;                        /* index */
+    const struct tally *measured;       /* NULL: nobody has tried */
+    const struct outlook_curve *curve;  /* NULL: the question's links */
+    const struct outlook_curve *beside; /* of reductions beside backward; NULL: as
+                                           `curve` */
     struct forecast_wrapper wrapper;
     double bucket_mb; /* NAN where the wrapper has no buckets */
     int ranks, nodes;
@@ -69,9 +74,6 @@ struct outlook {
 void outlook_init(struct outlook *o, const struct tallies *const *all, size_t count,
         const struct outlook_question *question);
 void outlook_finish(struct outlook *o);
-
-/* The fabric that a row's times come from. */
-struct fabric outlook_fabric(const struct outlook *o, const struct outlook_row *row);
 
 /* The errors of the measured rows: their number, median and largest magnitude. */
 struct stats outlook_errors(const struct outlook *o);

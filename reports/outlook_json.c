@@ -30,13 +30,17 @@ static json_t *measured_json(const struct outlook_row *r) {
 
 static json_t *row_json(const struct outlook *o, const struct outlook_row *r) {
     const struct outlook_base *b = o->bases + r->base;
-    json_t *row = json_pack("{s:s, s:s, s:s, s:s, s:o, s:i, s:i, s:s, s:s?, s:o, s:b}",
+    json_t *row = json_pack("{s:s, s:s, s:s, s:s, s:o, s:i, s:i, s:s, s:s?, s:s?, s:o, "
+                            "s:b, s:o, s:o, s:b}",
             "matrix", b->tally->cell->matrix, "cell", b->tally->cell->id, "hash",
             b->tally->cell->hash, "ddp", axes_get(PARAM_DDP)->choices[r->wrapper.ddp],
             "bucket_mb", number(r->bucket_mb), "ranks", r->ranks, "nodes", r->nodes,
             "scaling", b->cell.strong ? "strong" : "weak", "curve",
-            r->curve ? r->curve->tally->cell->id : NULL, "slowdown",
-            number(b->slowdown), "slowdown_fitted", b->fitted > 0);
+            r->curve ? r->curve->tally->cell->id : NULL, "curve_beside",
+            r->beside ? r->beside->tally->cell->id : NULL, "slowdown",
+            number(b->slowdown), "slowdown_fitted", b->fitted > 0, "gather_slowdown",
+            number(b->gather_slowdown), "undivided", number(b->undivided),
+            "sharded_fitted", b->fitted_sharded > 0);
     json_object_set_new(row, "ring", step_json(&r->ring));
     json_object_set_new(row, "tree", step_json(&r->tree));
     json_object_set_new(row, "tokens_per_s", number(r->tokens_per_s));

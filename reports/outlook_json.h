@@ -8,7 +8,8 @@
 
 /*
  * {"forecasts": [{matrix, cell, hash, ddp, bucket_mb, ranks, nodes, scaling, curve,
- * slowdown, ring: {step_ms, …}, tree: {…}, tokens_per_s, measured: {cell, step_ms,
+ * curve_beside, slowdown, slowdown_fitted, gather_slowdown, undivided, sharded_fitted,
+ * ring: {step_ms, …}, tree: {…}, tokens_per_s, measured: {cell, step_ms,
  * comm_exposed_ms, scaling_efficiency, error_pct} or null}], "errors": {rows,
  * median_pct, most_pct}, "skipped": [], "model": [], "limits": []}. What is not known
  * is null. New reference.

@@ -24,6 +24,10 @@ static void add_columns(struct table *t, bool all) {
     table_add_number(t, "tree_efficiency_pct", "by a tree", HUMAN_PERCENT);
     table_add_number(t, "measured_pct", "efficiency, measured", HUMAN_PERCENT);
     table_add_number(t, "error_pct", "error of the step", HUMAN_CHANGE);
+    table_add_code(t, "curve", "curve");
+    table_show_last(t, TABLE_CSV_ONLY);
+    table_add_code(t, "curve_beside", "curve beside backward");
+    table_show_last(t, TABLE_CSV_ONLY);
 }
 
 static const char *ddp_name(int ddp) {
@@ -50,6 +54,8 @@ static void add_row(struct table *t, const struct outlook *o,
     table_put_number(t, r->nodes > 1 ? 100 * r->tree.efficiency : NAN);
     table_put_number(t, m ? 100 * tally_metric(m, "scaling_efficiency") : NAN);
     table_put_number(t, r->error_pct);
+    table_put_text(t, r->curve ? r->curve->tally->cell->id : "");
+    table_put_text(t, r->beside ? r->beside->tally->cell->id : "");
 }
 
 void outlook_markdown_table(struct table *t, const struct outlook *o, size_t base) {
@@ -74,6 +80,45 @@ static void add_curve(struct text *out, const struct outlook_curve *c) {
     text_add(out, ")");
 }
 
+static const struct outlook_curve *curve_of(const struct outlook_row *r, bool beside) {
+    return beside ? r->beside : r->curve;
+}
+
+/* Whether a row before `row`, of the same base, is of the same ranks and curve. */
+static bool is_told(const struct outlook *o, size_t row, bool beside, bool same_ranks) {
+    const struct outlook_row *r = o->rows + row;
+    for (size_t i = row; i-- > 0 && o->rows[i].base == r->base;) {
+        if (curve_of(o->rows + i, beside) == curve_of(r, beside) &&
+                (!same_ranks || o->rows[i].ranks == r->ranks)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Each curve that rows from `first` on use, and on how many ranks. */
+static size_t add_curves(
+        struct text *out, const struct outlook *o, size_t first, bool beside) {
+    size_t base = o->rows[first].base, curves = 0;
+    for (size_t i = first; i < o->row_count && o->rows[i].base == base; i++) {
+        const struct outlook_curve *c = curve_of(o->rows + i, beside);
+        if (!c || is_told(o, i, beside, false)) {
+            continue;
+        }
+        text_add(out, curves++ ? "; on " : "on ");
+        const char *gap = "";
+        for (size_t k = i; k < o->row_count && o->rows[k].base == base; k++) {
+            if (curve_of(o->rows + k, beside) == c && !is_told(o, k, beside, true)) {
+                text_addf(out, "%s%d", gap, o->rows[k].ranks);
+                gap = ", ";
+            }
+        }
+        text_add(out, " ranks ");
+        add_curve(out, c);
+    }
+    return curves;
+}
+
 static void add_links(struct text *out, const struct fabric *f, bool curve) {
     const char *gap = "";
     if (!curve) {
@@ -88,9 +133,27 @@ static void add_links(struct text *out, const struct fabric *f, bool curve) {
     }
 }
 
+static void add_fits(struct text *out, const struct outlook_base *b) {
+    if (b->fitted) {
+        text_addf(out, ". Reductions slow backward by %.1f %%, fitted to ",
+                100 * b->slowdown);
+        human_plural(out, b->fitted, "measured backward");
+    }
+    if (b->fitted_sharded) {
+        text_addf(out,
+                ". Gathers slow forward by %.1f %%, and %.1f %% of the optimizer is "
+                "not "
+                "divided, fitted to ",
+                100 * b->gather_slowdown, 100 * b->undivided);
+        human_plural(out, b->fitted_sharded, "measured row");
+        text_add(out, " of `sharded`");
+    }
+}
+
 /* What a base's rows start from. */
-static void add_inputs(struct text *out, const struct outlook *o, size_t base,
-        const struct outlook_row *first) {
+static void add_inputs(
+        struct text *out, const struct outlook *o, size_t base, size_t row) {
+    const struct outlook_row *first = o->rows + row;
     const struct outlook_base *b = o->bases + base;
     const struct forecast_cell *c = &b->cell;
     double step = c->rest_ms + c->forward_ms + c->backward_ms + c->optimizer_ms;
@@ -104,21 +167,19 @@ static void add_inputs(struct text *out, const struct outlook *o, size_t base,
     human_phrase(out, ", optimizer ", HUMAN_MS, c->optimizer_ms, ". ");
     human_number(out, HUMAN_BYTES, c->grad_bytes);
     text_addf(out,
-            " of gradients in %.0f tensors; %s scaling. All-reduces: ", c->tensors,
+            " of gradients in %d tensors; %s scaling. All-reduces: ", c->layout.count,
             c->strong ? "strong" : "weak");
-    if (first->curve) {
-        add_curve(out, first->curve);
-    }
+    (void)add_curves(out, o, row, false);
     if (!first->curve || o->question.links.network_bytes_per_s > 0) {
         text_add(out, first->curve ? "; " : "");
         add_links(out, &o->question.links, first->curve != NULL);
     }
-    if (b->fitted) {
-        text_addf(out,
-                ". Communication slows what computes beside it by %.1f %%, fitted to ",
-                100 * b->slowdown);
-        human_plural(out, b->fitted, "measured backward");
+    struct text beside = {0};
+    if (add_curves(&beside, o, row, true)) {
+        text_addf(out, ". Beside backward: %s", text_get(&beside));
     }
+    text_finish(&beside);
+    add_fits(out, b);
     text_add(out, ".\n\n");
 }
 
@@ -131,17 +192,17 @@ void outlook_markdown_add_errors(struct text *out, const struct outlook *o) {
     }
     bool fitted = false;
     for (size_t i = 0; i < o->base_count; i++) {
-        fitted |= o->bases[i].fitted > 0;
+        fitted |= o->bases[i].fitted > 0 || o->bases[i].fitted_sharded > 0;
     }
     text_add(out, "Over ");
     human_plural(out, s.count, "measured row");
     human_phrase(
             out, " the step's error is ", HUMAN_PERCENT, s.median, " at the median");
     human_phrase(out, ", ", HUMAN_PERCENT, s.maximum, " at most");
-    text_add(
-            out, fitted ? "; the slowdown was fitted to the backward of the same rows, "
-                          "so they are no independent proof of it.\n\n"
-                        : ".\n\n");
+    text_add(out, fitted ? "; slowdowns, and what of an optimizer is not divided, were "
+                           "fitted to phases of the same rows, so they are no "
+                           "independent proof.\n\n"
+                         : ".\n\n");
 }
 
 /* Cells of two matrices may have one name. */
@@ -231,7 +292,7 @@ void outlook_markdown_add(struct text *out, const struct outlook *o) {
         }
         markdown_add_code(out, o->bases[i].tally->cell->id);
         text_add(out, "\n\n");
-        add_inputs(out, o, i, o->rows + row);
+        add_inputs(out, o, i, row);
         outlook_markdown_table(&t, o, i);
         markdown_add_table(out, &t, SIZE_MAX, "");
         table_finish(&t);

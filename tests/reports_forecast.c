@@ -161,6 +161,13 @@ static void forward_waits_for_the_weights_it_needs(void **state) {
     assert_near(o.compute_ms, 11); // 3 ms of transfers, in which 2 ms are computed
 }
 
+#define PARAMETERS 10
+
+// As many, all alike, without tables; whole chunks for up to 64 ranks.
+#define EACH (64.0 * LAYOUT_CHUNK)
+static double even[PARAMETERS + 1] = {0, EACH, 2 * EACH, 3 * EACH, 4 * EACH, 5 * EACH,
+        6 * EACH, 7 * EACH, 8 * EACH, 9 * EACH, 10 * EACH};
+
 // 20 ms a step, a gradient of 1 GB: 10.02 ms to reduce between two.
 static const struct forecast_cell sample = {.forward_ms = 4,
         .backward_ms = 8,
@@ -168,7 +175,7 @@ static const struct forecast_cell sample = {.forward_ms = 4,
         .rest_ms = 4,
         .grad_bytes = 1e9,
         .weight_bytes = 1e9,
-        .tensors = 100,
+        .layout = {.offsets = even, .count = PARAMETERS},
         .accumulate = 1};
 
 static struct forecast_step step(
@@ -213,7 +220,7 @@ static void many_reductions_are_dominated_by_their_hops(void **state) {
     (void)state;
     struct fabric slow = {.link_bytes_per_s = INFINITY, .hop_ms = 0.5, .per_node = 8};
     assert_near(step(&sample, DDP_FLAT, &slow, 2).exposed_ms, 1);
-    assert_near(step(&sample, DDP_NAIVE, &slow, 2).exposed_ms, 100);
+    assert_near(step(&sample, DDP_NAIVE, &slow, 2).exposed_ms, 10);
     assert_near(step(&sample, DDP_FLAT, &slow, 8).exposed_ms, 7);
     // Ten buckets, one after another, the first ready after 0.8 ms of backward.
     assert_near(step(&sample, DDP_BUCKETED, &slow, 2).exposed_ms, 0.8 + 10 - 8);
@@ -252,10 +259,18 @@ static void sharded_halves_the_reduction_and_gathers_under_forward(void **state)
     assert_near(s.optimizer_ms, 2);
     assert_near(s.comm_ms, 1);
     struct forecast_cell late = sample;
-    late.late_gather = true;
+    late.torch = true;
     s = step(&late, DDP_SHARDED, &quick, 2);
     assert_near(s.exposed_ms, 0.1 + 0.5);
     assert_near(s.comm_ms, 1.5);
+}
+
+// A table of tokens and three parameters, 250 MB each.
+static struct forecast_cell with_table(bool tied) {
+    struct forecast_cell c = sample;
+    c.layout = (struct layout){
+            .offsets = even, .count = 4, .tables = 1, .tied = tied, .vocab = 1.5e6};
+    return c;
 }
 
 static void a_tied_table_is_reduced_last_or_its_tokens_are(void **state) {
@@ -263,25 +278,92 @@ static void a_tied_table_is_reduced_last_or_its_tokens_are(void **state) {
     struct fabric quick = {.link_bytes_per_s = 1e12, .per_node = 8};
     struct forecast_wrapper w = {DDP_BUCKETED, 2.5e8};
     struct forecast_setting s = {.fabric = &quick};
-    struct forecast_cell c = sample;
-    c.table_share = 0.25;
-    c.tied = true;
+    struct forecast_cell c = with_table(true);
     // The last bucket and then the table, 0.25 ms each, after backward.
     assert_near(forecast_step(&c, &w, &s, 2).exposed_ms, 0.5);
-    c.token_bytes = 5e7;
-    c.gather_most = 2;
-    // The table went first; the rows of two ranks take half of what 100 MB would.
-    assert_near(forecast_step(&c, &w, &s, 2).exposed_ms, 0.25 + 0.05);
-    assert_near(forecast_step(&c, &w, &s, 2).comm_ms, 1 + 0.05);
-    // Four ranks have more rows than a table: as before, 1.5 times as slow.
+    c.tokens = 1e6;
+    c.row_bytes = 50;
+    // The table went first; two ranks' rows take half of what 100 MB would, and so do
+    // their tokens.
+    assert_near(forecast_step(&c, &w, &s, 2).exposed_ms, 0.25 + 0.05 + 0.004);
+    assert_near(forecast_step(&c, &w, &s, 2).comm_ms, 1 + 0.05 + 0.004);
+    // Four ranks have more rows than two tables: as before, 1.5 times as slow.
     assert_near(forecast_step(&c, &w, &s, 4).exposed_ms, 1.5 * 0.5);
-    // Untied, the table computes nothing: backward goes through three buckets.
-    c.tied = false;
-    c.gather_most = 0;
+    // A rank's tokens are whole 16 bytes, or they stay.
+    c.tokens = 1e6 - 2;
     assert_near(forecast_step(&c, &w, &s, 2).exposed_ms, 0.5);
-    w.ddp = DDP_SHARDED;
+    // Shared out, all ranks have as many rows as one.
+    c.strong = true;
+    c.tokens = 2e6;
+    assert_near(forecast_step(&c, &w, &s, 4).exposed_ms, 1.5 * (0.25 + 0.05 + 0.004));
+}
+
+static void an_untied_table_does_not_travel_where_tokens_do(void **state) {
+    (void)state;
+    struct fabric quick = {.link_bytes_per_s = 1e12, .per_node = 8};
+    struct forecast_wrapper w = {DDP_BUCKETED, 2.5e8};
+    struct forecast_setting s = {.fabric = &quick};
+    struct forecast_cell c = with_table(false);
+    c.tokens = 1e6;
+    c.row_bytes = 50;
+    assert_near(forecast_step(&c, &w, &s, 2).exposed_ms, 0.25 + 0.05 + 0.004);
+    assert_near(forecast_step(&c, &w, &s, 2).comm_ms, 0.75 + 0.05 + 0.004);
+    // Micro-steps before the last have to add to it, and torch knows nothing of this.
+    c.accumulate = 2;
+    assert_near(forecast_step(&c, &w, &s, 2).exposed_ms, 0.5);
+    c.accumulate = 1;
+    c.torch = true;
+    assert_near(forecast_step(&c, &w, &s, 2).comm_ms, 1);
     // Half of each, and forward needs the table and a bucket to begin.
+    c.torch = false;
+    w.ddp = DDP_SHARDED;
     assert_near(forecast_step(&c, &w, &s, 2).exposed_ms, 0.25 + 0.25);
+}
+
+static void there_are_no_more_slices_than_parameters(void **state) {
+    (void)state;
+    struct fabric slow = {.link_bytes_per_s = INFINITY, .hop_ms = 0.5, .per_node = 8};
+    struct forecast_wrapper w = {DDP_BUCKETED, 1};
+    struct forecast_setting s = {.fabric = &slow};
+    assert_near(forecast_step(&sample, &w, &s, 2).comm_ms, PARAMETERS);
+    // Shards are chunks: 640 of them to each of two ranks is 320 slices.
+    w.ddp = DDP_SHARDED;
+    assert_near(forecast_step(&sample, &w, &s, 2).comm_ms, 320);
+    // One bucket for all, but for an eighth or the parameter that has it.
+    w = (struct forecast_wrapper){DDP_BUCKETED, 1e9};
+    assert_near(forecast_step(&sample, &w, &s, 2).comm_ms, 2);
+}
+
+static void reductions_beside_backward_may_be_slower(void **state) {
+    (void)state;
+    struct fabric quick = {.link_bytes_per_s = 1e12, .per_node = 8};
+    struct fabric half = {.link_bytes_per_s = 5e11, .per_node = 8};
+    struct forecast_setting s = {.fabric = &quick, .beside = &half};
+    struct forecast_wrapper w = {DDP_BUCKETED, 1e8};
+    assert_near(forecast_step(&sample, &w, &s, 2).exposed_ms, 0.2);
+    w.ddp = DDP_FLAT;
+    assert_near(forecast_step(&sample, &w, &s, 2).exposed_ms, 1);
+    w.ddp = DDP_SHARDED; // gathers are not held back
+    assert_near(forecast_step(&sample, &w, &s, 2).exposed_ms, 0.1 + 0.05);
+}
+
+static void sharded_has_a_slowdown_and_an_undivided_part(void **state) {
+    (void)state;
+    struct fabric quick = {.link_bytes_per_s = 1e12, .per_node = 8};
+    struct forecast_wrapper w = {DDP_SHARDED, 1e8};
+    struct forecast_setting s = {
+            .fabric = &quick, .gather_slowdown = 0.25, .undivided = 0.5};
+    struct forecast_step step = forecast_step(&sample, &w, &s, 4);
+    assert_near(step.optimizer_ms, 4 * (0.5 + 0.5 / 4));
+    assert_near(step.backward_ms, 8);
+    // Nine gathers of 0.075 ms beside forward, a fifth of each lost.
+    assert_near(step.forward_ms, 4 + 9 * 0.075 * 0.2);
+    double forward = step.forward_ms;
+    s.gather_slowdown = 0;
+    assert_near(forecast_fit_gather_slowdown(&sample, &w, &s, 4, forward), 0.25);
+    assert_near(forecast_fit_gather_slowdown(&sample, &w, &s, 4, 3.9), 0);
+    w.ddp = DDP_BUCKETED;
+    assert_true(isnan(forecast_fit_gather_slowdown(&sample, &w, &s, 4, forward)));
 }
 
 static void a_slowdown_is_found_again(void **state) {
@@ -328,6 +410,10 @@ int main(void) {
             cmocka_unit_test(only_the_last_micro_step_hides_anything),
             cmocka_unit_test(sharded_halves_the_reduction_and_gathers_under_forward),
             cmocka_unit_test(a_tied_table_is_reduced_last_or_its_tokens_are),
+            cmocka_unit_test(an_untied_table_does_not_travel_where_tokens_do),
+            cmocka_unit_test(there_are_no_more_slices_than_parameters),
+            cmocka_unit_test(reductions_beside_backward_may_be_slower),
+            cmocka_unit_test(sharded_has_a_slowdown_and_an_undivided_part),
             cmocka_unit_test(a_slowdown_is_found_again),
             cmocka_unit_test(what_the_fabric_cannot_tell_is_unknown),
     };

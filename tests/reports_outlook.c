@@ -158,6 +158,68 @@ static void the_curve_most_alike_is_taken(void **state) {
     finish(&o, &t, &f);
 }
 
+static void every_curve_that_rows_use_is_named(void **state) {
+    (void)state;
+    static const int more[] = {2, 4, 8, 16};
+    struct folder f;
+    struct tallies t;
+    struct outlook o;
+    struct outlook_question q = question();
+    q.ranks = more;
+    q.rank_count = 4;
+    q.links.per_node = 16;
+    folder_init(&f, "demo", "", "");
+    add(&f, "one", "threads=1", 20, 0);
+    add_curve(&f, "two", "task=allreduce ranks=2", 2);
+    add_curve(&f, "four", "task=allreduce ranks=4", 3);
+    add_curve(&f, "eight", "task=allreduce ranks=8", 4);
+    look(&o, &t, &f, &q);
+    struct text page = {0};
+    outlook_markdown_add(&page, &o);
+    assert_non_null(
+            strstr(text_get(&page), "All-reduces: on 2 ranks the curve of `two` ("));
+    assert_non_null(
+            strstr(text_get(&page), "; on 4 ranks the curve of `four` (4 ranks"));
+    assert_non_null(
+            strstr(text_get(&page), "; on 8, 16 ranks the curve of `eight` (8"));
+    assert_null(strstr(text_get(&page), "Beside backward"));
+    text_finish(&page);
+    finish(&o, &t, &f);
+}
+
+static void reductions_beside_backward_have_their_own_curve(void **state) {
+    (void)state;
+    struct folder f;
+    struct tallies t;
+    struct outlook o;
+    struct outlook_question q = question();
+    folder_init(&f, "demo", "", "");
+    add(&f, "one", "threads=1", 20, 0);
+    add(&f, "torch", "threads=1 engine=torch", 20, 0);
+    add_curve(&f, "alone", "task=allreduce ranks=2", 2);
+    add_curve(&f, "beside", "task=allreduce ranks=2 env={\"NCCL_MAX_CTAS\":\"4\"}", 6);
+    look(&o, &t, &f, &q);
+    assert_int_equal(o.row_count, 16);
+    for (size_t i = 0; i < o.row_count; i++) {
+        const struct outlook_row *r = o.rows + i;
+        bool ours = r->base == 0;
+        bool overlaps = r->wrapper.ddp == DDP_BUCKETED || r->wrapper.ddp == DDP_SHARDED;
+        assert_string_equal(r->curve->tally->cell->id, "alone");
+        assert_true((r->beside != NULL) == (ours && overlaps));
+        if (r->beside) {
+            assert_string_equal(r->beside->tally->cell->id, "beside");
+        }
+    }
+    struct text page = {0};
+    outlook_markdown_add(&page, &o);
+    assert_non_null(
+            strstr(text_get(&page), "All-reduces: on 2, 4 ranks the curve of `alone`"));
+    assert_non_null(strstr(
+            text_get(&page), ". Beside backward: on 2, 4 ranks the curve of `beside`"));
+    text_finish(&page);
+    finish(&o, &t, &f);
+}
+
 static void links_stand_in_for_a_curve(void **state) {
     (void)state;
     struct folder f;
@@ -313,6 +375,8 @@ int main(void) {
             cmocka_unit_test(errors_are_held_against_what_was_measured),
             cmocka_unit_test(the_slowdown_is_fitted_to_measured_backwards),
             cmocka_unit_test(the_curve_most_alike_is_taken),
+            cmocka_unit_test(every_curve_that_rows_use_is_named),
+            cmocka_unit_test(reductions_beside_backward_have_their_own_curve),
             cmocka_unit_test(links_stand_in_for_a_curve),
             cmocka_unit_test(stale_curves_are_left_out),
             cmocka_unit_test(records_without_phases_are_named),
