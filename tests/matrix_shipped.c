@@ -271,6 +271,25 @@ static void cells_that_scale_are_there_once(void **state) {
     }
 }
 
+/* As many as worker/comm_nccl.h leaves NCCL beside computation, and no fixed number. */
+static void a_curve_is_measured_as_beside_computation(void **state) {
+    (void)state;
+    struct text err = {0};
+    static const char *const beside[] = {"beside", NULL};
+    struct cells cells = expand(&documents[ALL - 2], 1, beside, NULL, NULL, &err);
+    int selected = 0;
+    for (size_t i = 0; i < cells.count; i++) {
+        const char *env = params_text(&cells.items[i].params, PARAM_ENV);
+        if (cells.items[i].selected) {
+            assert_non_null(strstr(env, "\"NCCL_MAX_CTAS\":\"4\""));
+            assert_non_null(strstr(env, "\"NCCL_SYM_CTAS\":\"0\""));
+            selected++;
+        }
+    }
+    assert_int_equal(selected, 6);
+    cells_finish(&cells);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
             cmocka_unit_test(every_file_opens_with_its_question),
@@ -281,6 +300,7 @@ int main(void) {
             cmocka_unit_test(faults_kills_and_hangs_a_rank_in_every_phase_and_wrapper),
             cmocka_unit_test(lm_matrix_is_every_kernel_with_every_wrapper),
             cmocka_unit_test(every_scaled_cell_has_its_one_rank_cell),
+            cmocka_unit_test(a_curve_is_measured_as_beside_computation),
             cmocka_unit_test(cells_that_scale_are_there_once),
     };
     return cmocka_run_group_tests(tests, read_all, destroy_all);

@@ -7,7 +7,7 @@ unset LM_WORKER
 # AddressSanitizer's shadow alone is beyond any limit that keeps this short.
 ! grep -q __asan_init "$build/worker-cpu" || exit 77
 
-run "$root/matrix/allreduce.yaml" --where engine=native ranks=2 \
+run "$root/matrix/allreduce.yaml" --tags allreduce --where engine=native ranks=2 \
     --set device=cpu memory_limit=128MiB
 expect "two ranks add up" 0 '^2 attempts, 2 ok$' 'bus bytes/s'
 record=$(find results/allreduce/cells -path '*precision=fp32*/attempt-1/record.json' |
