@@ -10,12 +10,11 @@
  *
  * `step` counts from 1: the steps finished. Its loss and accuracy are means over all
  * ranks (absent from an event that only the second brought), `tokens` and `ms` are of
- * that one step and rank: summed over ranks, tokens ÷ ms is the live rate. Four events more that
- * readers may ignore:
- *   facts     data, tokenizer, data_digest (SHA-256), data_bytes, train_tokens,
- *             val_tokens, test_tokens, tokenizer_vocab, vocab (the model's), threads,
- *             batch (per rank and micro-step, resolved): rank 0's enter the record's
- *             provenance under these names, whatever becomes of the attempt; also
+ * that one step and rank: summed over ranks, tokens ÷ ms is the live rate. Four events
+ * more that readers may ignore: facts     data, tokenizer, data_digest (SHA-256),
+ * data_bytes, train_tokens, val_tokens, test_tokens, tokenizer_vocab, vocab (the
+ * model's), threads, batch (per rank and micro-step, resolved): rank 0's enter the
+ * record's provenance under these names, whatever becomes of the attempt; also
  *             gemm_algorithms (digest of the table on a GPU), and after the first step
  *             of several ranks comm, nccl_version, nccl_path, nccl_registered,
  *             nccl_max_ctas, nccl_environment (worker/comm.h); may come in parts
