@@ -8,6 +8,7 @@
 #include "worker/comm_backend.h"
 #include "worker/meeting.h"
 #include "worker/reduce.h"
+#include "worker/round.h"
 #include "worker/thread.h"
 
 enum {
@@ -58,12 +59,8 @@ static struct shm *shm_of(struct comm *c) {
     return (struct shm *)c;
 }
 
-static size_t round_up(size_t n, size_t to) {
-    return (n + to - 1) / to * to;
-}
-
 static size_t region_size(size_t bytes) {
-    return round_up(bytes + (size_t)COMM_PIECES_MAX * ALIGN, PAGE);
+    return (size_t)round_up((int64_t)bytes + COMM_PIECES_MAX * ALIGN, PAGE);
 }
 
 static size_t shared_bytes(int world, size_t bytes) {
@@ -199,7 +196,7 @@ static void *allocate(struct comm *c, size_t bytes, struct kernel_error *why) {
     (void)why; // a region has room for what was announced, however it is cut
     struct shm *s = shm_of(c);
     void *memory = s->regions + (size_t)c->ranks.rank * s->region_bytes + s->used_bytes;
-    s->used_bytes += round_up(bytes, ALIGN);
+    s->used_bytes += (size_t)round_up((int64_t)bytes, ALIGN);
     return memory;
 }
 

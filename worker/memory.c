@@ -6,15 +6,12 @@
 
 #include "worker/comm.h"
 #include "worker/program.h"
+#include "worker/round.h"
 
 const char *memory_owner_name(enum memory_owner owner) {
     static const char *const names[OWNER_COUNT] = {
             "params", "grads", "optimizer", "activations", "scratch", "library"};
     return names[owner];
-}
-
-static int64_t round_up(int64_t bytes, int64_t to) {
-    return (bytes + to - 1) / to * to;
 }
 
 /* -- the plan ------------------------------------------------------------------------

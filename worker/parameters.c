@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "matrix/text.h"
+#include "worker/round.h"
 
 #define INIT_STD 0.02f
 
@@ -17,10 +18,6 @@ struct builder {
     float residual_std;
     int64_t vocab_multiple;
 };
-
-static int64_t round_up(int64_t n, int64_t to) {
-    return (n + to - 1) / to * to;
-}
 
 /* `padded` ≥ `rows`: as it lies in memory. */
 static struct parameter *add(struct builder *b, int64_t rows, int64_t padded,

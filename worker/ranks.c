@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "worker/meeting.h"
+#include "worker/round.h"
 
 enum {
     PAGE = 4096,
@@ -36,12 +37,8 @@ struct ranks_header {
     struct seat seats[COMM_WORLD_MAX];
 };
 
-static size_t round_up(size_t n, size_t to) {
-    return (n + to - 1) / to * to;
-}
-
 size_t ranks_shared_bytes(size_t behind) {
-    return round_up(sizeof(struct ranks_header), PAGE) + behind;
+    return (size_t)round_up(sizeof(struct ranks_header), PAGE) + behind;
 }
 
 /*
