@@ -49,7 +49,8 @@ const char *const forecast_model[] = {
 
 const char *const forecast_limits[] = {
         "No stragglers, no jitter, no other jobs: every rank takes the same time, and "
-        "the network gives its full speed.",
+        "the network gives its full speed. Each has a GPU, or threads' worth of cores, "
+        "of its own: ranks that share cores are forecast far too well.",
         "Backward is taken to go through the parameters at an even pace; attention and "
         "norms, which have few, are spread over all of them.",
         "A smaller batch is taken to compute as efficiently as a large one, so strong "

@@ -272,6 +272,7 @@ int forecast_command(const struct options *o, FILE *out, FILE *talk, struct text
         human_plural(&said, l.row_count, "row");
         text_add(&said, " from ");
         human_plural(&said, l.base_count, "cell");
+        fflush(out); // both may go to one file: the page comes first
         fprintf(talk, "forecast: %s\n", text_get(&said));
         text_finish(&said);
     }

@@ -255,6 +255,8 @@ void outcome_record(const struct outcome *o, struct record *r) {
     r->ranks = text_allocate_zeroed((size_t)o->count + 1, sizeof *r->ranks);
     for (int i = 0; i < o->count; i++) {
         fill_rank(&o->ranks[i], &r->ranks[i]);
+        // What hangs is killed, too, but not for another.
+        r->ranks[i].collateral &= r->ranks[i].rank != r->guilty_rank;
     }
     r->metrics = merge_metrics(o->ranks, o->count);
     add_witnessed(o, r->metrics);

@@ -3,6 +3,7 @@
 import contextlib
 import mmap
 import os
+import stat
 import threading
 import time
 from datetime import timedelta
@@ -18,6 +19,21 @@ LOOKS = round(SILENCE_S / LOOK_S)  # in a row, until what they show is told
 SLOT = 64  # bytes of a rank in the shared memory: a cache line of its own
 
 
+def check_shared(fd, size):
+    """Refuses what the ranks do not own: a file that has a name, or another's bytes."""
+    try:
+        status = os.fstat(fd)
+    except OSError as error:
+        raise Failure("failed", f"the ranks' shared memory (descriptor {fd}): "
+                                f"{error.strerror}") from error
+    if status.st_nlink > 0 or not stat.S_ISREG(status.st_mode):
+        raise Failure("failed", f"the ranks' shared memory (descriptor {fd}) is a file "
+                                "or a device: expected a memfd")
+    if status.st_size not in (0, size):
+        raise Failure("failed", f"the ranks' shared memory (descriptor {fd}) holds "
+                                f"{status.st_size} bytes of something else")
+
+
 class Board:
     """Of each rank, in the memory that the supervisor made: how many meetings it has
     come to or left, and how often its follower has looked around. All ranks have the
@@ -26,6 +42,7 @@ class Board:
     stands still: a process that is stopped, as a follower alone cannot be."""
 
     def __init__(self, rank, world, fd):
+        check_shared(fd, world * SLOT)
         os.ftruncate(fd, world * SLOT)  # zeros, or what another rank made of them
         # Eight bytes at once, so that no reader sees half a number.
         self.numbers = memoryview(mmap.mmap(fd, world * SLOT)).cast("q")
