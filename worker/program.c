@@ -120,7 +120,7 @@ int program_scratch(struct program *p, size_t bytes) {
     if (!bytes) {
         return ABSENT;
     }
-    return program_tensor(p, OWNER_SCRATCH, "scratch",
+    return program_tensor(p, OWNER_ACTIVATIONS, "scratch",
             program_shape(DTYPE_U8, (int64_t)bytes, 0, 0, 0));
 }
 

@@ -117,7 +117,10 @@ struct tensor program_shape(
 int program_tensor(struct program *p, enum memory_owner owner, const char *name,
         struct tensor shape);
 
-/* `bytes` of scratch for one op; ABSENT for 0. */
+/*
+ * `bytes` of scratch for one op; ABSENT for 0. It lies among the activations, where
+ * others are dead while the op runs: mostly it takes no room of its own.
+ */
 int program_scratch(struct program *p, size_t bytes);
 
 /* A tensor at a given byte offset, alive all the time. */
