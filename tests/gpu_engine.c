@@ -287,8 +287,8 @@ static void memory_stays_within_the_plan(void **state) {
             assert_true(memory.measured[o] >= 0);
             assert_true(memory.measured[o] <= memory.planned[o]);
             // A library's workspace may stay empty, and may end the activations.
-            assert_true(o == OWNER_ACTIVATIONS ||
-                        memory.measured[o] == memory.planned[o]);
+            assert_true(
+                    o == OWNER_ACTIVATIONS || memory.measured[o] == memory.planned[o]);
         }
         cell_destroy(&c);
     }
