@@ -50,9 +50,11 @@ const struct metric metrics[] = {
         {"optimizer_bytes", "bytes", METRIC_MAXIMUM, true,
                 "memory of the optimizer's state, master weights included"},
         {"activations_bytes", "bytes", METRIC_MAXIMUM, true,
-                "memory of what forward keeps for backward"},
+                "memory of what forward keeps for backward; of engine native also of "
+                "temporaries within a step"},
         {"scratch_bytes", "bytes", METRIC_MAXIMUM, true,
-                "memory of temporaries within a step"},
+                "memory of temporaries within a step that lie apart; task allreduce's "
+                "array"},
         {"library_bytes", "bytes", METRIC_MAXIMUM, true,
                 "workspaces handed to libraries"},
         {"first_loss", "nats/token", METRIC_RANK0, true,

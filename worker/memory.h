@@ -27,7 +27,7 @@ enum memory_owner {
     OWNER_GRADS,
     OWNER_OPTIMIZER, /* master weights and moments */
     OWNER_ACTIVATIONS,
-    OWNER_SCRATCH,
+    OWNER_SCRATCH, /* task allreduce's array; that of ops lies with activations */
     OWNER_LIBRARY, /* batch staging, control block, handles: all else we ask for */
     OWNER_COUNT
 };

@@ -59,8 +59,9 @@ static int declare_norm(
     struct tensor shape = program_shape(p->tensors[p->control].tensor.type,
             chunks_of(parameters->elements), 0, 0, 0);
     bool spread = d->wrapper == DDP_SHARDED;
-    int partials = spread ? declare_spread_partials(p, shape)
-                          : program_tensor(p, OWNER_ACTIVATIONS, "norm_partials", shape);
+    int partials =
+            spread ? declare_spread_partials(p, shape)
+                   : program_tensor(p, OWNER_ACTIVATIONS, "norm_partials", shape);
     if (spread) {
         program_add(p, OP_ZERO, (struct operands){{partials}});
     }
