@@ -24,7 +24,11 @@ static char devices[2][4096]; // Hopper, Ampere
 static int64_t workspace_of(const struct cudnn_library *library, const char *device,
         enum cudnn_pass pass, enum dtype type, struct attention_shape shape,
         struct kernel_error *err) {
-    struct cudnn_problem problem = {.pass = pass, .type = type, .shape = shape};
+    struct cudnn_problem problem = {.pass = pass,
+            .type = type,
+            .shape = shape,
+            .row_heads = shape.heads,
+            .row_kv_heads = shape.kv_heads};
     struct cudnn_plan plan;
     if (!cudnn_plan_init(&plan, library, NULL, device, &problem, err)) {
         return -1;
@@ -75,6 +79,20 @@ static void odd_lengths_and_heads_are_taken(void **state) {
     for (size_t i = 0; i < sizeof(odd) / sizeof(*odd); i++) {
         assert_taken(lib, devices[0], i % 2 ? DTYPE_F16 : DTYPE_BF16, odd[i]);
     }
+}
+
+static void some_heads_of_a_row_are_taken_in_a_workspace_of_their_own(void **state) {
+    (void)state;
+    struct cudnn_problem problem = {.pass = CUDNN_PASS_BACKWARD,
+            .type = DTYPE_BF16,
+            .shape = {1, 1024, 4, 2, 64, 0, true},
+            .row_heads = 16,
+            .row_kv_heads = 8};
+    struct cudnn_plan plan;
+    struct kernel_error err = {0};
+    assert_true(cudnn_plan_init(&plan, lib, NULL, devices[0], &problem, &err));
+    assert_true(plan.workspace < (size_t)2 * 4 * 1024 * 1024 * 2);
+    cudnn_plan_finish(&plan);
 }
 
 static void a_mask_of_lengths_for_older_versions_is_taken(void **state) {
@@ -159,6 +177,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
             cmocka_unit_test(every_mask_and_grouping_is_taken),
             cmocka_unit_test(odd_lengths_and_heads_are_taken),
+            cmocka_unit_test(some_heads_of_a_row_are_taken_in_a_workspace_of_their_own),
             cmocka_unit_test(a_mask_of_lengths_for_older_versions_is_taken),
             cmocka_unit_test(
                     determinism_costs_a_square_workspace_and_too_large_a_one_is_refused),

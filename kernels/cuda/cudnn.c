@@ -6,6 +6,10 @@
  * Scratch, each part at a multiple of 256 bytes: cuDNN's workspace, then statistics
  * that nobody keeps (forward), or the rows' sums and the gradient of queries in fp32
  * (backward).
+ *
+ * Deterministic, backward keeps a gradient of every score in its workspace: bytes that
+ * grow with the square of the sequence. So it runs over slices, some heads of some
+ * sequences at a time, one after the other in the same workspace.
  */
 #include <assert.h>
 #include <pthread.h>
@@ -15,6 +19,10 @@
 #include "kernels/cuda/ops.h"
 
 enum { ALIGNMENT = 256 };
+
+// Of gradients of scores in a workspace: 64 heads over 4096 tokens, or 16 over 8192.
+// Smaller slices would leave a GPU idle.
+#define SLICE_BYTES ((int64_t)2 << 30)
 
 struct device {
     struct device *next;
@@ -39,9 +47,17 @@ static struct {
 /* -- the cache -----------------------------------------------------------------------
  */
 
-static struct cudnn_problem problem_of(
-        const struct attention_shape *shape, enum dtype type, enum cudnn_pass pass) {
-    struct cudnn_problem p = {.pass = pass, .type = type, .shape = *shape};
+// Of `heads` key heads, with their queries, of `batch` sequences.
+static struct cudnn_problem problem_of(const struct attention_shape *shape,
+        enum dtype type, enum cudnn_pass pass, int64_t batch, int64_t heads) {
+    struct cudnn_problem p = {.pass = pass,
+            .type = type,
+            .shape = *shape,
+            .row_heads = shape->heads,
+            .row_kv_heads = shape->kv_heads};
+    p.shape.batch = batch;
+    p.shape.kv_heads = heads;
+    p.shape.heads = heads * (shape->heads / shape->kv_heads);
     if (p.shape.window >= p.shape.seq_len) {
         p.shape.window = 0;
     }
@@ -50,12 +66,38 @@ static struct cudnn_problem problem_of(
     return p;
 }
 
+// Of `count` things of `bytes` each, how many to take at a time: as evenly as can be.
+static int64_t share_of(int64_t count, int64_t bytes) {
+    const char *wanted = getenv("LM_CUDNN_SLICE_BYTES");
+    int64_t most = wanted ? strtoll(wanted, NULL, 10) : SLICE_BYTES;
+    int64_t fit = most > bytes ? most / bytes : 1;
+    int64_t times = (count + fit - 1) / fit;
+    return (count + times - 1) / times;
+}
+
+// The sequences and key heads of one slice of backward, but for the last ones. cuDNN is
+// told that statistics begin at multiples of 16 bytes: so does every slice.
+static void cut(const struct attention_shape *s, enum dtype type, int64_t *batch,
+        int64_t *heads) {
+    int64_t T = s->seq_len, group = s->heads / s->kv_heads;
+    int64_t bytes = group * T * T * (int64_t)dtype_size(type);
+    *batch = s->batch;
+    *heads = s->kv_heads;
+    if (s->deterministic && s->heads * T % 4 == 0) {
+        *batch = share_of(s->batch, s->kv_heads * bytes);
+    }
+    if (s->deterministic && *batch == 1 && group * T % 4 == 0) {
+        *heads = share_of(s->kv_heads, bytes);
+    }
+}
+
 static bool same(const struct cudnn_problem *a, const struct cudnn_problem *b) {
     const struct attention_shape *s = &a->shape, *t = &b->shape;
     return a->pass == b->pass && a->type == b->type && s->batch == t->batch &&
            s->seq_len == t->seq_len && s->heads == t->heads &&
            s->kv_heads == t->kv_heads && s->head_dim == t->head_dim &&
-           s->window == t->window && s->deterministic == t->deterministic;
+           s->window == t->window && s->deterministic == t->deterministic &&
+           a->row_heads == b->row_heads && a->row_kv_heads == b->row_kv_heads;
 }
 
 static struct device *open_device(
@@ -146,16 +188,18 @@ static size_t padded(size_t bytes) {
     return (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
 }
 
-static size_t rows_bytes(const struct attention_shape *s) {
-    return (size_t)(s->batch * s->heads * s->seq_len) * sizeof(float);
+// Of a number a row and head, in fp32.
+static size_t rows_bytes(int64_t batch, int64_t heads, int64_t seq_len) {
+    return (size_t)(batch * heads * seq_len) * sizeof(float);
 }
 
 // Scratch is aligned to 64 bytes only: room for going up to the next multiple.
 static size_t scratch_bytes(const struct entry *e) {
     const struct attention_shape *s = &e->problem.shape;
-    size_t bytes = ALIGNMENT + padded(e->plan.workspace) + padded(rows_bytes(s));
+    size_t rows = rows_bytes(s->batch, e->problem.row_heads, s->seq_len);
+    size_t bytes = ALIGNMENT + padded(e->plan.workspace) + padded(rows);
     if (e->problem.pass == CUDNN_PASS_BACKWARD && !s->deterministic) {
-        bytes += padded(rows_bytes(s) * (size_t)s->head_dim);
+        bytes += padded(rows * (size_t)s->head_dim);
     }
     return bytes;
 }
@@ -187,6 +231,27 @@ static bool is_served(const struct attention_shape *s, enum dtype type, int *dev
                    cudaGetErrorString(status));
 }
 
+// Every slice's plan, and the scratch of the largest. Under the lock.
+static bool plan_backward(int device, const struct attention_shape *s, enum dtype type,
+        size_t *scratch, struct kernel_error *err) {
+    int64_t batch, heads;
+    cut(s, type, &batch, &heads);
+    const int64_t batches[] = {batch, s->batch % batch};
+    const int64_t groups[] = {heads, s->kv_heads % heads};
+    *scratch = 0;
+    for (int i = 0; i < 4; i++) {
+        int64_t b = batches[i / 2], g = groups[i % 2];
+        struct cudnn_problem problem = problem_of(s, type, CUDNN_PASS_BACKWARD, b, g);
+        struct entry *e = b && g ? find(device, &problem, err) : NULL;
+        if (b && g && !e) {
+            return false;
+        }
+        size_t bytes = e ? scratch_bytes(e) : 0;
+        *scratch = bytes > *scratch ? bytes : *scratch;
+    }
+    return true;
+}
+
 static bool plan(const struct attention_shape *shape, enum dtype type, int threads,
         struct attention_memory *out, struct kernel_error *err) {
     (void)threads;
@@ -194,28 +259,28 @@ static bool plan(const struct attention_shape *shape, enum dtype type, int threa
     if (!is_served(shape, type, &device, err)) {
         return false;
     }
-    struct cudnn_problem forward = problem_of(shape, type, CUDNN_PASS_FORWARD);
-    struct cudnn_problem backward = problem_of(shape, type, CUDNN_PASS_BACKWARD);
+    struct cudnn_problem forward =
+            problem_of(shape, type, CUDNN_PASS_FORWARD, shape->batch, shape->kv_heads);
     pthread_mutex_lock(&cache.lock);
     struct entry *f = find(device, &forward, err);
-    struct entry *b = f ? find(device, &backward, err) : NULL;
-    if (b) {
-        *out = (struct attention_memory){.saved = rows_bytes(shape),
-                .forward_scratch = scratch_bytes(f),
-                .backward_scratch = scratch_bytes(b)};
+    bool good = f && plan_backward(device, shape, type, &out->backward_scratch, err);
+    if (good) {
+        out->saved = rows_bytes(shape->batch, shape->heads, shape->seq_len);
+        out->forward_scratch = scratch_bytes(f);
     }
     pthread_mutex_unlock(&cache.lock);
-    return b;
+    return good;
 }
 
 /* -- passes --------------------------------------------------------------------------
  */
 
-// Element `head` of every token's row: where queries, keys or values begin.
-static void *at_head(
-        const struct tensor *t, const struct attention_shape *s, int64_t head) {
+// Where element `head` of sequence `b`'s first row begins; a row has `heads` of them.
+static void *at_head(const struct tensor *t, const struct attention_shape *s, int64_t b,
+        int64_t head, int64_t heads) {
     return (unsigned char *)t->data +
-           (size_t)(head * s->head_dim) * dtype_size(t->type);
+           (size_t)((b * s->seq_len * heads + head) * s->head_dim) *
+                   dtype_size(t->type);
 }
 
 static bool run(struct stream *stream, struct entry *e, const struct tensor *scratch,
@@ -232,19 +297,23 @@ static bool run(struct stream *stream, struct entry *e, const struct tensor *scr
                    &e->plan, e->device->handle, operands, aligned(scratch->data), err);
 }
 
+// Queries, keys and values from sequence `b` and key head `g` on.
 static void give_qkv(void *operands[], const struct tensor *qkv,
-        const struct attention_shape *s, enum cudnn_operand first) {
-    operands[first] = at_head(qkv, s, 0);
-    operands[first + 1] = at_head(qkv, s, s->heads);
-    operands[first + 2] = at_head(qkv, s, s->heads + s->kv_heads);
+        const struct attention_shape *s, int64_t b, int64_t g,
+        enum cudnn_operand first) {
+    int64_t H = s->heads, G = s->kv_heads;
+    operands[first] = at_head(qkv, s, b, g * (H / G), H + 2 * G);
+    operands[first + 1] = at_head(qkv, s, b, H + g, H + 2 * G);
+    operands[first + 2] = at_head(qkv, s, b, H + G + g, H + 2 * G);
 }
 
 static bool forward(struct stream *stream, struct tensor *out, struct tensor *saved,
         struct tensor *scratch, const struct tensor *qkv,
         const struct attention_shape *shape, struct kernel_error *err) {
-    struct cudnn_problem problem = problem_of(shape, qkv->type, CUDNN_PASS_FORWARD);
+    struct cudnn_problem problem = problem_of(
+            shape, qkv->type, CUDNN_PASS_FORWARD, shape->batch, shape->kv_heads);
     void *operands[OPERAND_FIRST_SCALAR] = {[OPERAND_OUT] = out->data};
-    give_qkv(operands, qkv, shape, OPERAND_Q);
+    give_qkv(operands, qkv, shape, 0, 0, OPERAND_Q);
     pthread_mutex_lock(&cache.lock);
     struct entry *e = find(stream->options.device, &problem, err);
     bool good = false;
@@ -259,24 +328,50 @@ static bool forward(struct stream *stream, struct tensor *out, struct tensor *sa
     return good;
 }
 
+struct backward {
+    struct stream *stream;
+    struct tensor *dqkv, *scratch;
+    const struct tensor *dout, *out, *qkv, *saved;
+    const struct attention_shape *shape;
+};
+
+// `batch` sequences from `b` on, `heads` key heads from `g` on. Under the lock.
+static bool run_slice(const struct backward *p, int64_t b, int64_t g, int64_t batch,
+        int64_t heads, struct kernel_error *err) {
+    const struct attention_shape *s = p->shape;
+    struct cudnn_problem problem =
+            problem_of(s, p->qkv->type, CUDNN_PASS_BACKWARD, batch, heads);
+    struct entry *e = find(p->stream->options.device, &problem, err);
+    if (!e) {
+        return false;
+    }
+    int64_t H = s->heads, h = g * (H / s->kv_heads);
+    unsigned char *sums = aligned(p->scratch->data) + padded(e->plan.workspace);
+    void *operands[OPERAND_FIRST_SCALAR] = {[OPERAND_OUT] = at_head(p->out, s, b, h, H),
+            [OPERAND_DOUT] = at_head(p->dout, s, b, h, H),
+            [OPERAND_STATS] = (float *)p->saved->data + (b * H + h) * s->seq_len,
+            [OPERAND_ROW_SUMS] = sums,
+            [OPERAND_DQ_SUMS] = sums + padded(rows_bytes(batch, H, s->seq_len))};
+    give_qkv(operands, p->qkv, s, b, g, OPERAND_Q);
+    give_qkv(operands, p->dqkv, s, b, g, OPERAND_DQ);
+    return run(p->stream, e, p->scratch, operands, err);
+}
+
 static bool backward(struct stream *stream, struct tensor *dqkv, struct tensor *scratch,
         const struct tensor *dout, const struct tensor *out, const struct tensor *qkv,
         const struct tensor *saved, const struct attention_shape *shape,
         struct kernel_error *err) {
-    struct cudnn_problem problem = problem_of(shape, qkv->type, CUDNN_PASS_BACKWARD);
-    void *operands[OPERAND_FIRST_SCALAR] = {[OPERAND_OUT] = out->data,
-            [OPERAND_DOUT] = dout->data,
-            [OPERAND_STATS] = saved->data};
-    give_qkv(operands, qkv, shape, OPERAND_Q);
-    give_qkv(operands, dqkv, shape, OPERAND_DQ);
+    struct backward p = {stream, dqkv, scratch, dout, out, qkv, saved, shape};
+    int64_t batch, heads;
+    bool good = true;
+    cut(shape, qkv->type, &batch, &heads);
     pthread_mutex_lock(&cache.lock);
-    struct entry *e = find(stream->options.device, &problem, err);
-    bool good = false;
-    if (e) {
-        unsigned char *sums = aligned(scratch->data) + padded(e->plan.workspace);
-        operands[OPERAND_ROW_SUMS] = sums;
-        operands[OPERAND_DQ_SUMS] = sums + padded(rows_bytes(shape));
-        good = run(stream, e, scratch, operands, err);
+    for (int64_t b = 0; good && b < shape->batch; b += batch) {
+        int64_t sequences = shape->batch - b < batch ? shape->batch - b : batch;
+        for (int64_t g = 0; good && g < shape->kv_heads; g += heads) {
+            int64_t left = shape->kv_heads - g;
+            good = run_slice(&p, b, g, sequences, left < heads ? left : heads, err);
+        }
     }
     pthread_mutex_unlock(&cache.lock);
     return good;

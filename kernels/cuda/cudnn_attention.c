@@ -5,6 +5,7 @@
 struct writer {
     struct cudnn_graph *g;
     const struct attention_shape *s;
+    int64_t row_heads, row_kv_heads;
     cudnnDataType_t type;
     cudnn_descriptor queries, keys; /* lengths; NULL where the graph is not padded */
 };
@@ -30,47 +31,50 @@ static struct cudnn_layout transposed(struct cudnn_layout l) {
             {l.stride[0], l.stride[1], l.stride[3], l.stride[2]}};
 }
 
-// Contiguous [B, H, T, columns].
-static struct cudnn_layout by_head(const struct attention_shape *s, int64_t columns) {
-    int64_t H = s->heads, T = s->seq_len;
-    return (struct cudnn_layout){
-            {s->batch, H, T, columns}, {H * T * columns, T * columns, columns, 1}};
+// [B, H, T, columns], H being heads that stand side by side among all of them.
+static struct cudnn_layout by_head(const struct writer *w, int64_t columns) {
+    const struct attention_shape *s = w->s;
+    int64_t T = s->seq_len;
+    return (struct cudnn_layout){{s->batch, s->heads, T, columns},
+            {w->row_heads * T * columns, T * columns, columns, 1}};
+}
+
+static int64_t row_width(const struct writer *w) {
+    return w->row_heads + 2 * w->row_kv_heads;
 }
 
 static cudnn_descriptor packed(struct writer *w, enum cudnn_operand operand) {
     const struct attention_shape *s = w->s;
     bool query = operand == OPERAND_Q || operand == OPERAND_DQ;
-    struct cudnn_layout l =
-            in_rows(s, query ? s->heads : s->kv_heads, s->heads + 2 * s->kv_heads);
+    struct cudnn_layout l = in_rows(s, query ? s->heads : s->kv_heads, row_width(w));
     return cudnn_graph_tensor(w->g, operand, w->type, &l);
 }
 
 static cudnn_descriptor packed_transposed(
         struct writer *w, enum cudnn_operand operand) {
     const struct attention_shape *s = w->s;
-    struct cudnn_layout l =
-            transposed(in_rows(s, s->kv_heads, s->heads + 2 * s->kv_heads));
+    struct cudnn_layout l = transposed(in_rows(s, s->kv_heads, row_width(w)));
     return cudnn_graph_tensor(w->g, operand, w->type, &l);
 }
 
 static cudnn_descriptor mixed(struct writer *w, enum cudnn_operand operand) {
-    struct cudnn_layout l = in_rows(w->s, w->s->heads, w->s->heads);
+    struct cudnn_layout l = in_rows(w->s, w->s->heads, w->row_heads);
     return cudnn_graph_tensor(w->g, operand, w->type, &l);
 }
 
 static cudnn_descriptor rows(struct writer *w, enum cudnn_operand operand) {
-    struct cudnn_layout l = by_head(w->s, 1);
+    struct cudnn_layout l = by_head(w, 1);
     return cudnn_graph_tensor(w->g, operand, CUDNN_DATA_FLOAT, &l);
 }
 
 static cudnn_descriptor virtual_rows(struct writer *w) {
-    struct cudnn_layout l = by_head(w->s, 1);
+    struct cudnn_layout l = by_head(w, 1);
     return cudnn_graph_virtual(w->g, CUDNN_DATA_FLOAT, &l);
 }
 
 // One value per pair of a query and a key.
 static cudnn_descriptor pairs(struct writer *w, cudnnDataType_t type) {
-    struct cudnn_layout l = by_head(w->s, w->s->seq_len);
+    struct cudnn_layout l = by_head(w, w->s->seq_len);
     return cudnn_graph_virtual(w->g, type, &l);
 }
 
@@ -173,8 +177,8 @@ static void describe_forward(struct writer *w) {
 static void describe_key_gradient(struct writer *w, cudnn_descriptor x,
         cudnn_descriptor y, enum cudnn_operand operand) {
     struct cudnn_bounds bounds = {.m = w->keys, .k = w->queries};
-    struct cudnn_layout turned = transposed(by_head(w->s, w->s->seq_len));
-    struct cudnn_layout all = by_head(w->s, w->s->head_dim);
+    struct cudnn_layout turned = transposed(by_head(w, w->s->seq_len));
+    struct cudnn_layout all = by_head(w, w->s->head_dim);
     cudnn_descriptor xt = cudnn_graph_virtual(w->g, w->type, &turned);
     cudnn_graph_reshape(w->g, x, xt);
     cudnn_descriptor d = packed(w, operand);
@@ -193,8 +197,8 @@ static void describe_query_gradient(
         struct writer *w, cudnn_descriptor dscores, cudnn_descriptor kt) {
     struct cudnn_bounds bounds = {.m = w->queries, .k = w->keys};
     const struct attention_shape *s = w->s;
-    struct cudnn_layout l = in_rows(s, s->kv_heads, s->heads + 2 * s->kv_heads);
-    struct cudnn_layout sums = by_head(s, s->head_dim);
+    struct cudnn_layout l = in_rows(s, s->kv_heads, row_width(w));
+    struct cudnn_layout sums = by_head(w, s->head_dim);
     cudnn_descriptor k = cudnn_graph_virtual(w->g, w->type, &l);
     cudnn_graph_reshape(w->g, kt, k);
     cudnn_descriptor dq = packed(w, OPERAND_DQ);
@@ -212,7 +216,7 @@ static void describe_query_gradient(
 // Σ over D of dout × out: what each row of dscores is measured from.
 static cudnn_descriptor describe_row_sums(struct writer *w, cudnn_descriptor dout) {
     const struct attention_shape *s = w->s;
-    struct cudnn_layout l = by_head(s, s->head_dim);
+    struct cudnn_layout l = by_head(w, s->head_dim);
     cudnn_descriptor out = mixed(w, OPERAND_OUT);
     cudnn_descriptor product = cudnn_graph_virtual(w->g, CUDNN_DATA_FLOAT, &l);
     cudnn_descriptor sum = virtual_rows(w), sums = rows(w, OPERAND_ROW_SUMS);
@@ -259,6 +263,8 @@ void cudnn_attention_describe(
         struct cudnn_graph *g, const struct cudnn_problem *problem) {
     struct writer w = {.g = g,
             .s = &problem->shape,
+            .row_heads = problem->row_heads,
+            .row_kv_heads = problem->row_kv_heads,
             .type = problem->type == DTYPE_BF16 ? CUDNN_DATA_BFLOAT16
                                                 : CUDNN_DATA_HALF};
     if (cudnn_attention_is_padded(problem, g->lib->version)) {

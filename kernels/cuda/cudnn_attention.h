@@ -9,14 +9,21 @@
 
 enum cudnn_pass { CUDNN_PASS_FORWARD, CUDNN_PASS_BACKWARD };
 
-/* What a plan is made for. `shape.deterministic` matters to backward only. */
+/*
+ * What a plan is made for: some heads of some sequences. `shape.deterministic` matters
+ * to backward only.
+ */
 struct cudnn_problem {
     enum cudnn_pass pass;
     enum dtype type; /* DTYPE_BF16 or DTYPE_F16 */
     struct attention_shape shape;
+    int64_t row_heads, row_kv_heads; /* H and G of the tensors that hold the shape's */
 };
 
-/* Identities of a graph's operands; scalars lie on the host, the rest on the device. */
+/*
+ * Identities of a graph's operands; scalars lie on the host, the rest on the device.
+ * Their sizes here are those of all heads.
+ */
 enum cudnn_operand {
     OPERAND_Q = 1, /* inside qkv [B, T, H + 2G, D], as K and V */
     OPERAND_K,

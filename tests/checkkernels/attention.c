@@ -362,7 +362,7 @@ static void bench_shape(struct check *check, const char *name, enum dtype type,
 static void check_device_shapes(struct check *check, const char *op, enum dtype type) {
     static const struct attention_shape shapes[] = {{1, 256, 2, 2, 64, 0},
             {1, 320, 4, 2, 128, 0}, {1, 512, 2, 1, 32, 100}, {2, 129, 3, 3, 120, 0},
-            {1, 384, 1, 1, 96, 0}, {1, 1000, 1, 1, 64, 0}};
+            {1, 384, 1, 1, 96, 0}, {1, 1000, 1, 1, 64, 0}, {3, 200, 4, 2, 64, 0}};
     static const struct attention_shape uneven = {2, 192, 2, 1, 64, 0};
     if (!check->quick) {
         for (size_t i = 0; i < sizeof(shapes) / sizeof(*shapes); i++) {
