@@ -1,7 +1,7 @@
 /*
  * The cell supervisor: `runner supervise DIR`. It owns the ranks of one attempt on this
- * node from start to record.json. Single-threaded; sleeps in one poll() on the ranks'
- * pidfds and event pipes, a timerfd, a signalfd and a pidfd of the runner.
+ * node from start to record.json; while they run, runner/watch has them.
+ * Single-threaded.
  */
 #ifndef RUNNER_SUPERVISE_H
 #define RUNNER_SUPERVISE_H
