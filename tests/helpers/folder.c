@@ -165,6 +165,12 @@ struct record *folder_attempt(
     return r;
 }
 
+struct record *folder_ran(struct folder *f, const char *experiment, const char *id,
+        const char *settings, double tps, double peak) {
+    size_t at = folder_cell(f, experiment, id, settings, NULL);
+    return folder_attempt(f, at, STATUS_OK, tps, peak);
+}
+
 void folder_broken_attempt(struct folder *f, size_t at, const char *damage) {
     struct result_attempt *a = add_attempt(f, at);
     a->recorded = damage != NULL;

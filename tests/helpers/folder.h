@@ -32,6 +32,10 @@ size_t folder_cell(struct folder *f, const char *experiment, const char *id,
 struct record *folder_attempt(
         struct folder *f, size_t cell, enum status status, double tps, double peak);
 
+/* Add a cell that ran once and ended ok: both of the above, in one. */
+struct record *folder_ran(struct folder *f, const char *experiment, const char *id,
+        const char *settings, double tps, double peak);
+
 /* An attempt without a record, or with one that cannot be read. */
 void folder_broken_attempt(struct folder *f, size_t cell, const char *damage);
 

@@ -118,3 +118,15 @@ int scene_check_csv(const struct scene *s, const char *name) {
     free(text);
     return rows;
 }
+
+void scene_golden(const char *golden, const char *found) {
+    struct text expected = {0};
+    struct text err = {0};
+    const char *mode = getenv("LM_GOLDEN");
+    if (mode && strcmp(mode, "write") == 0) {
+        scene_done(file_write_quick(golden, found, strlen(found), &err), &err);
+    }
+    scene_done(file_read(golden, 1 << 24, &expected, &err), &err);
+    assert_string_equal(found, text_get(&expected));
+    text_finish(&expected);
+}

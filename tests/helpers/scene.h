@@ -40,6 +40,12 @@ void scene_is_silent(const struct scene *s, const char *name, const char *words)
  */
 int scene_check_csv(const struct scene *s, const char *name);
 
+/*
+ * Fail unless `found` is the text of the file `golden`. Under LM_GOLDEN=write that file
+ * is made anew from it; then read the difference.
+ */
+void scene_golden(const char *golden, const char *found);
+
 /* Fail with `err`'s sentence unless `ok`; finishes it. */
 void scene_done(bool ok, struct text *err);
 

@@ -1,0 +1,124 @@
+/*
+ * Cells that are not ok, or should not have been: stated statuses, stale results,
+ * records that cannot be read.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include <cmocka.h>
+
+#include "tests/helpers/scene.h"
+
+static void torn_records_are_named_and_the_rest_reported(void **state) {
+    (void)state;
+    struct scene s = {0};
+    scene_open(&s, "a");
+    size_t a = folder_cell(&s.folder, "a", "a", "", NULL);
+    size_t b = folder_cell(&s.folder, "b", "b", "kernel=flash", NULL);
+    folder_attempt(&s.folder, a, STATUS_OK, 100, MIB);
+    folder_broken_attempt(&s.folder, b, "torn");
+    scene_report(&s);
+    scene_says(&s, "demo_report.md", "## Damaged records");
+    scene_says(&s, "demo_report.md", "/attempt-1");
+    scene_says(&s, "demo_report.md", "record.json");
+    scene_says(&s, "demo_report.md", "2 cells: 1 ok, 1 lost.");
+    scene_close(&s);
+}
+
+static void stale_results_are_shown_apart(void **state) {
+    (void)state;
+    struct scene s = {0};
+    scene_open(&s, "a");
+    size_t a = folder_cell(&s.folder, "a", "a", "", NULL);
+    size_t b = folder_cell(&s.folder, "b", "b", "kernel=flash", NULL);
+    folder_fact(
+            folder_attempt(&s.folder, b, STATUS_OK, 777, MIB), "worker_build", "old");
+    folder_attempt(&s.folder, a, STATUS_OK, 100, MIB);
+    scene_report(&s);
+    scene_says(&s, "demo_report.md", "1 of the results is stale and left out below");
+    scene_says(&s, "demo_report.md", "| `b` | worker build | 777 |");
+    scene_says(&s, "demo_comparison.csv", ",ok (stale),");
+    scene_is_silent(&s, "demo_comparison.csv", "777");
+    scene_close(&s);
+}
+
+// Cell number `i`, of which the matrix states `expect`.
+static struct record *add_stated(struct scene *s, int i, int expect, enum status end) {
+    char id[16], settings[32];
+    snprintf(id, sizeof id, "n%d", i);
+    snprintf(settings, sizeof settings, "batch=%d", i + 1);
+    size_t at = folder_cell(&s->folder, "n", id, settings, NULL);
+    s->folder.results.plan.cells.items[at].expect = expect;
+    return folder_attempt(&s->folder, at, end, 100, MIB);
+}
+
+static void stated_statuses_are_held_against_what_happened(void **state) {
+    (void)state;
+    struct scene s = {0};
+    scene_open(&s, "");
+    static const enum status ends[] = {
+            STATUS_CRASHED, STATUS_UNSUPPORTED, STATUS_HANG, STATUS_OK};
+    for (int i = 0; i < 4; i++) {
+        add_stated(&s, i, i < 3 ? STATUS_CRASHED : -1, ends[i]);
+    }
+    scene_report(&s);
+    scene_says(&s, "demo_report.md",
+            "1 of 3 cells with a stated status ended in exactly that, 1 is unsupported "
+            "on this machine, **1 did not**: `n2` (hang).");
+    scene_says(&s, "demo_report.md", "| `n2` | hang | crashed, not met |");
+    // What is expected asks for no remedy.
+    scene_says(&s, "demo_report.md", "- **hang**: ");
+    scene_is_silent(&s, "demo_report.md", "- **crashed**: ");
+    scene_close(&s);
+}
+
+static void faults_as_stated_ask_for_no_repeats(void **state) {
+    (void)state;
+    // A cell that may end ok makes it a matrix of timings.
+    for (int timings = 0; timings < 2; timings++) {
+        struct scene s = {0};
+        scene_open(&s, "");
+        for (int i = 0; i < 2; i++) {
+            int expect = timings && i ? STATUS_OK : STATUS_CRASHED;
+            struct record *r = add_stated(&s, i, expect, STATUS_OK);
+            folder_metric(r, "step_noise", 0.5);
+        }
+        scene_report(&s);
+        void (*check)(const struct scene *, const char *, const char *) =
+                timings ? scene_says : scene_is_silent;
+        check(&s, "demo_report.md", "The timings are noisy");
+        check(&s, "demo_report.md", "`--repeats 3`");
+        check(&s, "demo_report.md", "- **noise**");
+        scene_close(&s);
+    }
+}
+
+static void ok_against_what_is_expected_is_listed(void **state) {
+    (void)state;
+    struct scene s = {0};
+    scene_open(&s, "");
+    for (int i = 0; i < 2; i++) {
+        add_stated(&s, i, i ? STATUS_OK : STATUS_CRASHED, STATUS_OK);
+    }
+    scene_report(&s);
+    scene_says(&s, "demo_report.md",
+            "## Cells that are not ok, or ok against what is expected\n\n");
+    scene_says(&s, "demo_report.md", "| `n0` | ok | crashed, not met |");
+    assert_int_equal(scene_check_csv(&s, "demo_not_ok.csv"), 1);
+    scene_is_silent(&s, "demo_report.md", "- **ok**");
+    scene_close(&s);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+            cmocka_unit_test(torn_records_are_named_and_the_rest_reported),
+            cmocka_unit_test(stale_results_are_shown_apart),
+            cmocka_unit_test(stated_statuses_are_held_against_what_happened),
+            cmocka_unit_test(faults_as_stated_ask_for_no_repeats),
+            cmocka_unit_test(ok_against_what_is_expected_is_listed),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
