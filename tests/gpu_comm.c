@@ -17,6 +17,7 @@
 
 #include <cmocka.h>
 
+#include "tests/helpers/numbers.h"
 #include "worker/comm.h"
 #include "worker/comm_nccl.h"
 
@@ -73,47 +74,9 @@ static int number(int rank, int round, int64_t i) {
     return (int)((i * 3 + rank * 7 + round * 5) % 17) - 8;
 }
 
-static uint16_t half_of(int n) {
-    if (n == 0) {
-        return 0;
-    }
-    unsigned magnitude = (unsigned)abs(n), exponent = 0;
-    while (magnitude >> (exponent + 1)) {
-        exponent++;
-    }
-    unsigned fraction = (magnitude << (10 - exponent)) & 0x3ff;
-    return (uint16_t)((n < 0 ? 0x8000u : 0) | (exponent + 15) << 10 | fraction);
-}
-
-static void put(void *data, enum dtype type, int64_t i, int n) {
-    float f = (float)n;
-    uint32_t bits;
-    memcpy(&bits, &f, sizeof bits);
-    switch (type) {
-    case DTYPE_F32:
-        ((float *)data)[i] = f;
-        break;
-    case DTYPE_F64:
-        ((double *)data)[i] = n;
-        break;
-    case DTYPE_BF16:
-        ((uint16_t *)data)[i] = (uint16_t)(bits >> 16);
-        break;
-    case DTYPE_F16:
-        ((uint16_t *)data)[i] = half_of(n);
-        break;
-    case DTYPE_I32:
-        ((int32_t *)data)[i] = n;
-        break;
-    default:
-        ((uint8_t *)data)[i] = (uint8_t)n;
-        break;
-    }
-}
-
 static void fill(void *data, enum dtype type, int64_t count, int rank, int round) {
     for (int64_t i = 0; i < count; i++) {
-        put(data, type, i, number(rank, round, i));
+        numbers_put(data, type, i, number(rank, round, i));
     }
 }
 
@@ -188,7 +151,7 @@ static bool add_up(struct rank *r, enum dtype type, int64_t count, int round) {
     fill(r->host, type, all, r->rank, round);
     memcpy(r->expected, r->host, (size_t)all * size);
     for (int64_t i = FIRST; i < FIRST + count; i++) {
-        put(r->expected, type, i, sum(r->world, round, i));
+        numbers_put(r->expected, type, i, sum(r->world, round, i));
     }
     return upload(r, t.data, r->host, (size_t)all * size) &&
            done(comm_all_reduce(r->comm, r->stream, &t, FIRST, FIRST + count, &err) &&
@@ -207,7 +170,7 @@ static bool scatter_and_gather(
     struct text err = {0};
     fill(r->host, type, all, r->rank, round);
     for (int64_t i = 0; i < shard; i++) {
-        put(r->expected, type, i, sum(r->world, round, own + i));
+        numbers_put(r->expected, type, i, sum(r->world, round, own + i));
     }
     if (!upload(r, t.data, r->host, (size_t)all * size) ||
             !done(comm_reduce_scatter(
@@ -220,7 +183,7 @@ static bool scatter_and_gather(
     }
     memcpy(r->expected, r->host, (size_t)all * size);
     for (int64_t i = FIRST; i < FIRST + count; i++) {
-        put(r->expected, type, i, sum(r->world, round, i));
+        numbers_put(r->expected, type, i, sum(r->world, round, i));
     }
     return done(comm_all_gather(
                         r->comm, r->stream, NULL, &t, FIRST, FIRST + count, &err) &&
@@ -239,7 +202,7 @@ static bool gather(struct rank *r, enum dtype type, int64_t shard, int round) {
     memset(r->expected, 0xee, (size_t)all * size);
     for (int k = 0; k < r->world; k++) {
         for (int64_t i = 0; i < shard; i++) {
-            put(r->expected, type, FIRST + k * shard + i, number(k, round, i));
+            numbers_put(r->expected, type, FIRST + k * shard + i, number(k, round, i));
         }
     }
     memset(r->host, 0xee, (size_t)all * size);
@@ -284,7 +247,7 @@ static bool wait_for_the_first(struct rank *r, int later) {
                 &err);
     }
     for (int64_t i = 0; i < MOST; i++) {
-        put(r->expected, DTYPE_F32, i, sum(r->world, later, i));
+        numbers_put(r->expected, DTYPE_F32, i, sum(r->world, later, i));
     }
     // Copied before the rest is awaited: the device orders it, not the host.
     return good && done(comm_wait(r->comm, r->stream, later, &err), &err) &&
@@ -337,7 +300,7 @@ static bool check_work(struct rank *r, int round) {
     size_t size = sizeof(float);
     int64_t count = PART + SHARD * r->world;
     for (int64_t i = 0; i < count; i++) {
-        put(r->expected, DTYPE_F32, i, sum(r->world, round, i));
+        numbers_put(r->expected, DTYPE_F32, i, sum(r->world, round, i));
     }
     bool good = holds(r, r->arena[0], PART * size, "a graph's wrong sum");
     memmove(r->expected, r->expected + (size_t)CUT * size,

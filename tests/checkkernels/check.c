@@ -9,6 +9,7 @@
 
 #include "kernels/convert.h"
 #include "tests/checkkernels/device.h"
+#include "tests/helpers/numbers.h"
 
 struct operand *check_operand(struct check_case *c, enum role role, enum dtype type,
         enum fill fill, int64_t a, int64_t b, int64_t d, int64_t e) {
@@ -40,27 +41,7 @@ double check_get(const struct tensor *t, int64_t i) {
 }
 
 void check_set(const struct tensor *t, int64_t i, double value) {
-    switch (t->type) {
-    case DTYPE_F64:
-        ((double *)t->data)[i] = value;
-        return;
-    case DTYPE_F32:
-        ((float *)t->data)[i] = (float)value;
-        return;
-    case DTYPE_BF16:
-        ((uint16_t *)t->data)[i] = bf16_from_f32(f32_from_f64_odd(value));
-        return;
-    case DTYPE_F16:
-        ((uint16_t *)t->data)[i] = f16_from_f32(f32_from_f64_odd(value));
-        return;
-    case DTYPE_I32:
-        ((int32_t *)t->data)[i] = (int32_t)value;
-        return;
-    case DTYPE_U8:
-        ((uint8_t *)t->data)[i] = (uint8_t)value;
-        return;
-    }
-    abort();
+    numbers_put(t->data, t->type, i, value);
 }
 
 double check_half_ulp(enum dtype type) {
