@@ -17,14 +17,55 @@
 
 static const int asked[] = {2, 4};
 
-static struct outlook_question question(void) {
-    return (struct outlook_question){.ranks = asked,
-            .rank_count = 2,
-            .links = {.link_bytes_per_s = NAN,
-                    .network_bytes_per_s = NAN,
-                    .hop_ms = 0.005,
-                    .network_hop_ms = 0.01,
-                    .per_node = 8}};
+/* Forecasts from a folder; what is asked may be changed before look(). */
+struct view {
+    struct folder folder;
+    struct outlook_question question;
+    struct tallies tallies;
+    const struct tallies *all; /* what the outlook is made from: those */
+    struct outlook outlook;
+};
+
+static void begin(struct view *v) {
+    *v = (struct view){.question = {.ranks = asked,
+                               .rank_count = 2,
+                               .links = {.link_bytes_per_s = NAN,
+                                       .network_bytes_per_s = NAN,
+                                       .hop_ms = 0.005,
+                                       .network_hop_ms = 0.01,
+                                       .per_node = 8}}};
+    folder_init(&v->folder, "demo", "", "");
+}
+
+static void look(struct view *v) {
+    folder_seal(&v->folder);
+    tallies_init(&v->tallies, &v->folder.results);
+    v->all = &v->tallies;
+    outlook_init(&v->outlook, &v->all, 1, &v->question);
+}
+
+static void end(struct view *v) {
+    outlook_finish(&v->outlook);
+    tallies_finish(&v->tallies);
+    folder_finish(&v->folder);
+}
+
+static void page_says(const struct view *v, const char *words) {
+    struct text page = {0};
+    outlook_markdown_add(&page, &v->outlook);
+    if (!strstr(text_get(&page), words)) {
+        fail_msg("the page does not say '%s':\n%s", words, text_get(&page));
+    }
+    text_finish(&page);
+}
+
+static void page_is_silent(const struct view *v, const char *words) {
+    struct text page = {0};
+    outlook_markdown_add(&page, &v->outlook);
+    if (strstr(text_get(&page), words)) {
+        fail_msg("the page says '%s':\n%s", words, text_get(&page));
+    }
+    text_finish(&page);
 }
 
 static void assert_near(double found, double expected) {
@@ -36,8 +77,7 @@ static void assert_near(double found, double expected) {
 // Phases that come to half the step: instruments see less than is there.
 static struct record *add(struct folder *f, const char *id, const char *settings,
         double step_ms, double exposed_ms) {
-    size_t at = folder_cell(f, "x", id, settings, NULL);
-    struct record *r = folder_attempt(f, at, STATUS_OK, 1e6 / step_ms, MIB);
+    struct record *r = folder_ran(f, "x", id, settings, 1e6 / step_ms, MIB);
     folder_metric(r, "step_ms_median", step_ms);
     folder_metric(r, "forward_ms", 3);
     folder_metric(r, "backward_ms", 5);
@@ -52,8 +92,7 @@ static struct record *add(struct folder *f, const char *id, const char *settings
 // 100 MB take `ms` between two ranks, and 1 MB a hundredth.
 static void add_curve(
         struct folder *f, const char *id, const char *settings, double ms) {
-    size_t at = folder_cell(f, "curve", id, settings, NULL);
-    struct record *r = folder_attempt(f, at, STATUS_OK, NAN, NAN);
+    struct record *r = folder_ran(f, "curve", id, settings, NAN, NAN);
     r->allreduce = json_array();
     for (int i = 0; i < 2; i++) {
         double took = i ? ms : ms / 100;
@@ -66,34 +105,17 @@ static void add_curve(
     }
 }
 
-static void look(struct outlook *o, struct tallies *t, struct folder *f,
-        const struct outlook_question *q) {
-    folder_seal(f);
-    tallies_init(t, &f->results);
-    const struct tallies *all = t;
-    outlook_init(o, &all, 1, q);
-}
-
-static void finish(struct outlook *o, struct tallies *t, struct folder *f) {
-    outlook_finish(o);
-    tallies_finish(t);
-    folder_finish(f);
-}
-
 static void errors_are_held_against_what_was_measured(void **state) {
     (void)state;
-    struct folder f;
-    struct tallies t;
-    struct outlook o;
-    struct outlook_question q = question();
-    folder_init(&f, "demo", "", "");
-    add(&f, "one", "threads=1", 20, 0);
-    add(&f, "two", "threads=1 ranks=2 ddp=flat", 24, 2);
-    add_curve(&f, "curve", "task=allreduce ranks=2", 2);
-    look(&o, &t, &f, &q);
-    assert_int_equal(o.base_count, 1);
-    assert_int_equal(o.row_count, 2);
-    const struct outlook_row *r = o.rows;
+    struct view v;
+    begin(&v);
+    add(&v.folder, "one", "threads=1", 20, 0);
+    add(&v.folder, "two", "threads=1 ranks=2 ddp=flat", 24, 2);
+    add_curve(&v.folder, "curve", "task=allreduce ranks=2", 2);
+    look(&v);
+    assert_int_equal(v.outlook.base_count, 1);
+    assert_int_equal(v.outlook.row_count, 2);
+    const struct outlook_row *r = v.outlook.rows;
     assert_int_equal(r->ranks, 2);
     assert_string_equal(r->measured->cell->id, "two");
     assert_string_equal(r->curve->tally->cell->id, "curve");
@@ -101,107 +123,87 @@ static void errors_are_held_against_what_was_measured(void **state) {
     assert_near(r->ring.step_ms, 22);
     assert_near(r->error_pct, 100 * (22.0 / 24 - 1));
     assert_near(r->tokens_per_s, 2 * 1e6 / 22);
-    assert_int_equal(o.rows[1].ranks, 4);
-    assert_null(o.rows[1].measured);
+    assert_int_equal(v.outlook.rows[1].ranks, 4);
+    assert_null(v.outlook.rows[1].measured);
     // Three times the hops and steps of 50 MB: by the curve at 50 MB, less its hops.
     double like = 2 * pow(0.01, 1 - log(50) / log(100));
-    assert_near(o.rows[1].ring.exposed_ms, 0.06 + 3 * (like - 0.02));
-    assert_near(outlook_errors(&o).maximum, 100 * (1 - 22.0 / 24));
-    assert_int_equal(o.bases[0].fitted, 0);
-    finish(&o, &t, &f);
+    assert_near(v.outlook.rows[1].ring.exposed_ms, 0.06 + 3 * (like - 0.02));
+    assert_near(outlook_errors(&v.outlook).maximum, 100 * (1 - 22.0 / 24));
+    assert_int_equal(v.outlook.bases[0].fitted, 0);
+    end(&v);
 }
 
 static void the_slowdown_is_fitted_to_measured_backwards(void **state) {
     (void)state;
-    struct folder f;
-    struct tallies t;
-    struct outlook o;
-    struct outlook_question q = question();
-    folder_init(&f, "demo", "", "");
-    add(&f, "one", "threads=1", 20, 0);
-    struct record *r =
-            add(&f, "two", "threads=1 ranks=2 ddp=bucketed bucket_mb=10", 22, 0.2);
+    struct view v;
+    begin(&v);
+    add(&v.folder, "one", "threads=1", 20, 0);
+    struct record *r = add(
+            &v.folder, "two", "threads=1 ranks=2 ddp=bucketed bucket_mb=10", 22, 0.2);
     folder_metric(r, "backward_ms", 5.25);
-    add_curve(&f, "curve", "task=allreduce ranks=2", 2);
-    look(&o, &t, &f, &q);
-    assert_int_equal(o.bases[0].fitted, 1);
-    assert_true(o.bases[0].slowdown > 0.3 && o.bases[0].slowdown < 0.6);
-    assert_near(o.rows[0].ring.backward_ms, 10.5);
-    struct text page = {0};
-    outlook_markdown_add(&page, &o);
-    assert_non_null(strstr(text_get(&page), "fitted to 1 measured backward."));
-    assert_non_null(strstr(text_get(&page), "they are no independent proof"));
-    text_finish(&page);
-    finish(&o, &t, &f);
+    add_curve(&v.folder, "curve", "task=allreduce ranks=2", 2);
+    look(&v);
+    assert_int_equal(v.outlook.bases[0].fitted, 1);
+    assert_true(v.outlook.bases[0].slowdown > 0.3 && v.outlook.bases[0].slowdown < 0.6);
+    assert_near(v.outlook.rows[0].ring.backward_ms, 10.5);
+    page_says(&v, "fitted to 1 measured backward.");
+    page_says(&v, "they are no independent proof");
+    end(&v);
 }
 
 static void the_curve_most_alike_is_taken(void **state) {
     (void)state;
-    struct folder f;
-    struct tallies t;
-    struct outlook o;
-    struct outlook_question q = question();
-    folder_init(&f, "demo", "", "");
-    add(&f, "one", "threads=1", 20, 0);
-    add_curve(&f, "torch", "task=allreduce ranks=2 engine=torch", 9);
-    add_curve(&f, "low", "task=allreduce ranks=2 precision=bf16", 9);
-    add_curve(&f, "two", "task=allreduce ranks=2", 2);
-    add_curve(&f, "four", "task=allreduce ranks=4", 3);
-    add_curve(&f, "eight", "task=allreduce ranks=8", 9);
-    look(&o, &t, &f, &q);
-    assert_int_equal(o.curve_count, 5);
-    assert_int_equal(o.row_count, 8); // four wrappers, since none was run
-    for (size_t i = 0; i < o.row_count; i++) {
-        assert_string_equal(o.rows[i].curve->tally->cell->id,
-                o.rows[i].ranks == 2 ? "two" : "four");
+    struct view v;
+    begin(&v);
+    add(&v.folder, "one", "threads=1", 20, 0);
+    add_curve(&v.folder, "torch", "task=allreduce ranks=2 engine=torch", 9);
+    add_curve(&v.folder, "low", "task=allreduce ranks=2 precision=bf16", 9);
+    add_curve(&v.folder, "two", "task=allreduce ranks=2", 2);
+    add_curve(&v.folder, "four", "task=allreduce ranks=4", 3);
+    add_curve(&v.folder, "eight", "task=allreduce ranks=8", 9);
+    look(&v);
+    assert_int_equal(v.outlook.curve_count, 5);
+    assert_int_equal(v.outlook.row_count, 8); // four wrappers, since none was run
+    for (size_t i = 0; i < v.outlook.row_count; i++) {
+        assert_string_equal(v.outlook.rows[i].curve->tally->cell->id,
+                v.outlook.rows[i].ranks == 2 ? "two" : "four");
     }
-    finish(&o, &t, &f);
+    end(&v);
 }
 
 static void every_curve_that_rows_use_is_named(void **state) {
     (void)state;
     static const int more[] = {2, 4, 8, 16};
-    struct folder f;
-    struct tallies t;
-    struct outlook o;
-    struct outlook_question q = question();
-    q.ranks = more;
-    q.rank_count = 4;
-    q.links.per_node = 16;
-    folder_init(&f, "demo", "", "");
-    add(&f, "one", "threads=1", 20, 0);
-    add_curve(&f, "two", "task=allreduce ranks=2", 2);
-    add_curve(&f, "four", "task=allreduce ranks=4", 3);
-    add_curve(&f, "eight", "task=allreduce ranks=8", 4);
-    look(&o, &t, &f, &q);
-    struct text page = {0};
-    outlook_markdown_add(&page, &o);
-    assert_non_null(
-            strstr(text_get(&page), "All-reduces: on 2 ranks the curve of `two` ("));
-    assert_non_null(
-            strstr(text_get(&page), "; on 4 ranks the curve of `four` (4 ranks"));
-    assert_non_null(
-            strstr(text_get(&page), "; on 8, 16 ranks the curve of `eight` (8"));
-    assert_null(strstr(text_get(&page), "Beside backward"));
-    text_finish(&page);
-    finish(&o, &t, &f);
+    struct view v;
+    begin(&v);
+    v.question.ranks = more;
+    v.question.rank_count = 4;
+    v.question.links.per_node = 16;
+    add(&v.folder, "one", "threads=1", 20, 0);
+    add_curve(&v.folder, "two", "task=allreduce ranks=2", 2);
+    add_curve(&v.folder, "four", "task=allreduce ranks=4", 3);
+    add_curve(&v.folder, "eight", "task=allreduce ranks=8", 4);
+    look(&v);
+    page_says(&v, "All-reduces: on 2 ranks the curve of `two` (");
+    page_says(&v, "; on 4 ranks the curve of `four` (4 ranks");
+    page_says(&v, "; on 8, 16 ranks the curve of `eight` (8");
+    page_is_silent(&v, "Beside backward");
+    end(&v);
 }
 
 static void reductions_beside_backward_have_their_own_curve(void **state) {
     (void)state;
-    struct folder f;
-    struct tallies t;
-    struct outlook o;
-    struct outlook_question q = question();
-    folder_init(&f, "demo", "", "");
-    add(&f, "one", "threads=1", 20, 0);
-    add(&f, "torch", "threads=1 engine=torch", 20, 0);
-    add_curve(&f, "alone", "task=allreduce ranks=2", 2);
-    add_curve(&f, "beside", "task=allreduce ranks=2 env={\"NCCL_MAX_CTAS\":\"4\"}", 6);
-    look(&o, &t, &f, &q);
-    assert_int_equal(o.row_count, 16);
-    for (size_t i = 0; i < o.row_count; i++) {
-        const struct outlook_row *r = o.rows + i;
+    struct view v;
+    begin(&v);
+    add(&v.folder, "one", "threads=1", 20, 0);
+    add(&v.folder, "torch", "threads=1 engine=torch", 20, 0);
+    add_curve(&v.folder, "alone", "task=allreduce ranks=2", 2);
+    add_curve(&v.folder, "beside",
+            "task=allreduce ranks=2 env={\"NCCL_MAX_CTAS\":\"4\"}", 6);
+    look(&v);
+    assert_int_equal(v.outlook.row_count, 16);
+    for (size_t i = 0; i < v.outlook.row_count; i++) {
+        const struct outlook_row *r = v.outlook.rows + i;
         bool ours = r->base == 0;
         bool overlaps = r->wrapper.ddp == DDP_BUCKETED || r->wrapper.ddp == DDP_SHARDED;
         assert_string_equal(r->curve->tally->cell->id, "alone");
@@ -210,127 +212,104 @@ static void reductions_beside_backward_have_their_own_curve(void **state) {
             assert_string_equal(r->beside->tally->cell->id, "beside");
         }
     }
-    struct text page = {0};
-    outlook_markdown_add(&page, &o);
-    assert_non_null(
-            strstr(text_get(&page), "All-reduces: on 2, 4 ranks the curve of `alone`"));
-    assert_non_null(strstr(
-            text_get(&page), ". Beside backward: on 2, 4 ranks the curve of `beside`"));
-    text_finish(&page);
-    finish(&o, &t, &f);
+    page_says(&v, "All-reduces: on 2, 4 ranks the curve of `alone`");
+    page_says(&v, ". Beside backward: on 2, 4 ranks the curve of `beside`");
+    end(&v);
 }
 
 static void links_stand_in_for_a_curve(void **state) {
     (void)state;
-    struct folder f;
-    struct tallies t;
-    struct outlook o;
-    struct outlook_question q = question();
-    folder_init(&f, "demo", "", "");
-    add(&f, "one", "threads=1", 20, 0);
-    add(&f, "two", "threads=1 ranks=2 ddp=flat", 24, 2);
-    look(&o, &t, &f, &q);
-    assert_int_equal(o.row_count, 0);
-    assert_string_equal(text_get(&o.skipped),
+    struct view v;
+    begin(&v);
+    add(&v.folder, "one", "threads=1", 20, 0);
+    add(&v.folder, "two", "threads=1 ranks=2 ddp=flat", 24, 2);
+    look(&v);
+    assert_int_equal(v.outlook.row_count, 0);
+    assert_string_equal(text_get(&v.outlook.skipped),
             "one: there is no all-reduce curve of its kind of device\n");
-    outlook_finish(&o);
-    const struct tallies *all = &t;
-    q.links.link_bytes_per_s = 100e9;
-    outlook_init(&o, &all, 1, &q);
-    assert_int_equal(o.row_count, 2);
-    assert_null(o.rows[0].curve);
-    assert_near(o.rows[0].ring.exposed_ms, 0.01 + 1);
-    finish(&o, &t, &f);
+    outlook_finish(&v.outlook);
+    v.question.links.link_bytes_per_s = 100e9;
+    outlook_init(&v.outlook, &v.all, 1, &v.question);
+    assert_int_equal(v.outlook.row_count, 2);
+    assert_null(v.outlook.rows[0].curve);
+    assert_near(v.outlook.rows[0].ring.exposed_ms, 0.01 + 1);
+    end(&v);
 }
 
 static void stale_curves_are_left_out(void **state) {
     (void)state;
-    struct folder f;
-    struct tallies t;
-    struct outlook o;
-    struct outlook_question q = question();
-    folder_init(&f, "demo", "", "");
-    add_curve(&f, "curve", "task=allreduce ranks=2", 2);
-    folder_fact(&f.cells->attempts->record, "worker_build", "of yesterday");
-    add(&f, "one", "threads=1", 20, 0);
-    look(&o, &t, &f, &q);
-    assert_int_equal(o.row_count, 0);
-    assert_int_equal(o.curve_count, 0);
-    assert_int_equal(o.stale_curves, 1);
-    finish(&o, &t, &f);
+    struct view v;
+    begin(&v);
+    add_curve(&v.folder, "curve", "task=allreduce ranks=2", 2);
+    folder_fact(&v.folder.cells->attempts->record, "worker_build", "of yesterday");
+    add(&v.folder, "one", "threads=1", 20, 0);
+    look(&v);
+    assert_int_equal(v.outlook.row_count, 0);
+    assert_int_equal(v.outlook.curve_count, 0);
+    assert_int_equal(v.outlook.stale_curves, 1);
+    end(&v);
 }
 
 static void records_without_phases_are_named(void **state) {
     (void)state;
-    struct folder f;
-    struct tallies t;
-    struct outlook o;
-    struct outlook_question q = question();
-    folder_init(&f, "demo", "", "");
-    folder_metric(add(&f, "a", "threads=1", 20, 0), "backward_ms", NAN);
-    folder_metric(add(&f, "b", "threads=1 batch=2", 20, 0), "grads_bytes", NAN);
-    add_curve(&f, "curve", "task=allreduce ranks=2", 2);
-    look(&o, &t, &f, &q);
-    assert_int_equal(o.row_count, 0);
-    assert_string_equal(text_get(&o.skipped),
+    struct view v;
+    begin(&v);
+    folder_metric(add(&v.folder, "a", "threads=1", 20, 0), "backward_ms", NAN);
+    folder_metric(add(&v.folder, "b", "threads=1 batch=2", 20, 0), "grads_bytes", NAN);
+    add_curve(&v.folder, "curve", "task=allreduce ranks=2", 2);
+    look(&v);
+    assert_int_equal(v.outlook.row_count, 0);
+    assert_string_equal(text_get(&v.outlook.skipped),
             "a: its record has no step time or lacks a phase of it\n"
             "b: its record has no bytes of gradients or weights\n");
-    finish(&o, &t, &f);
+    end(&v);
 }
 
 static void without_a_one_rank_cell_its_own_phases_serve(void **state) {
     (void)state;
-    struct folder f;
-    struct tallies t;
-    struct outlook o;
-    struct outlook_question q = question();
-    folder_init(&f, "demo", "", "");
-    add(&f, "two", "threads=1 ranks=2 ddp=flat", 24, 2);
-    add_curve(&f, "curve", "task=allreduce ranks=2", 2);
-    look(&o, &t, &f, &q);
-    assert_int_equal(o.row_count, 1);
-    assert_int_equal(o.rows[0].ranks, 4);
+    struct view v;
+    begin(&v);
+    add(&v.folder, "two", "threads=1 ranks=2 ddp=flat", 24, 2);
+    add_curve(&v.folder, "curve", "task=allreduce ranks=2", 2);
+    look(&v);
+    assert_int_equal(v.outlook.row_count, 1);
+    assert_int_equal(v.outlook.rows[0].ranks, 4);
     // 10 of 12 ms of phases are no communication: 20 of 24.
-    assert_near(o.bases[0].cell.forward_ms + o.bases[0].cell.backward_ms +
-                        o.bases[0].cell.optimizer_ms,
+    assert_near(v.outlook.bases[0].cell.forward_ms +
+                        v.outlook.bases[0].cell.backward_ms +
+                        v.outlook.bases[0].cell.optimizer_ms,
             20);
-    assert_null(o.rows[0].measured);
-    assert_near(o.rows[0].tokens_per_s,
-            2 * (1e6 / 24) * 24 / (20 + o.rows[0].ring.exposed_ms));
-    finish(&o, &t, &f);
+    assert_null(v.outlook.rows[0].measured);
+    assert_near(v.outlook.rows[0].tokens_per_s,
+            2 * (1e6 / 24) * 24 / (20 + v.outlook.rows[0].ring.exposed_ms));
+    end(&v);
 }
 
 static void strong_scaling_starts_from_the_whole_batch(void **state) {
     (void)state;
-    struct folder f;
-    struct tallies t;
-    struct outlook o;
-    struct outlook_question q = question();
-    folder_init(&f, "demo", "", "");
-    add(&f, "one", "threads=1 global_batch=6", 20, 0);
-    add(&f, "two", "threads=1 global_batch=6 ranks=2 ddp=flat", 14, 2);
-    add_curve(&f, "curve", "task=allreduce ranks=2", 2);
-    look(&o, &t, &f, &q);
-    assert_int_equal(o.row_count, 1); // 6 are not shared out over 4
-    assert_true(o.bases[0].cell.strong);
-    assert_near(o.rows[0].ring.step_ms, 16.0 / 2 + 4 + 2);
-    assert_near(o.rows[0].error_pct, 0);
-    assert_near(o.rows[0].ring.speedup, 20.0 / 14);
-    finish(&o, &t, &f);
+    struct view v;
+    begin(&v);
+    add(&v.folder, "one", "threads=1 global_batch=6", 20, 0);
+    add(&v.folder, "two", "threads=1 global_batch=6 ranks=2 ddp=flat", 14, 2);
+    add_curve(&v.folder, "curve", "task=allreduce ranks=2", 2);
+    look(&v);
+    assert_int_equal(v.outlook.row_count, 1); // 6 are not shared out over 4
+    assert_true(v.outlook.bases[0].cell.strong);
+    assert_near(v.outlook.rows[0].ring.step_ms, 16.0 / 2 + 4 + 2);
+    assert_near(v.outlook.rows[0].error_pct, 0);
+    assert_near(v.outlook.rows[0].ring.speedup, 20.0 / 14);
+    end(&v);
 }
 
 static void programs_get_the_same_numbers(void **state) {
     (void)state;
-    struct folder f;
-    struct tallies t;
-    struct outlook o;
-    struct outlook_question q = question();
-    folder_init(&f, "demo", "", "");
-    add(&f, "one", "threads=1", 20, 0);
-    add(&f, "two", "threads=1 ranks=2 ddp=flat", 22, 2);
-    add_curve(&f, "curve", "task=allreduce ranks=2", 2);
-    look(&o, &t, &f, &q);
-    json_t *root = outlook_json(&o);
+    struct view v;
+    begin(&v);
+    add(&v.folder, "one", "threads=1", 20, 0);
+    add(&v.folder, "two", "threads=1 ranks=2 ddp=flat", 22, 2);
+    add_curve(&v.folder, "curve", "task=allreduce ranks=2", 2);
+    look(&v);
+    json_t *root = outlook_json(&v.outlook);
     const json_t *first = json_array_get(json_object_get(root, "forecasts"), 0);
     assert_string_equal(json_string_value(json_object_get(first, "cell")), "one");
     const json_t *ring = json_object_get(first, "ring");
@@ -342,7 +321,7 @@ static void programs_get_the_same_numbers(void **state) {
     assert_true(json_array_size(json_object_get(root, "model")) > 5);
     assert_true(json_array_size(json_object_get(root, "limits")) > 3);
     json_decref(root);
-    finish(&o, &t, &f);
+    end(&v);
 }
 
 static void a_report_has_the_section_where_it_has_a_curve(void **state) {

@@ -44,13 +44,19 @@ static void add_lm_matrix(struct folder *f) {
                     s->engine, kernels[k], s->ranks, s->ddp);
             snprintf(settings, sizeof settings, LM, kernels[k], s->engine, s->ranks,
                     s->ddp);
-            size_t at = folder_cell(f, "deep24", id, settings, NULL);
-            struct record *r =
-                    folder_attempt(f, at, STATUS_OK, s->tps * (1 + k), s->mib * MIB);
+            struct record *r = folder_ran(
+                    f, "deep24", id, settings, s->tps * (1 + k), s->mib * MIB);
             folder_metric(r, "step_ms_median", 2048e3 * s->ranks / s->tps / (1 + k));
             folder_metric(r, "comm_exposed_ms", s->exposed_ms);
         }
     }
+}
+
+// The same, reported on.
+static void report_lm_matrix(struct scene *s, const char *baseline) {
+    scene_open(s, baseline);
+    add_lm_matrix(&s->folder);
+    scene_report(s);
 }
 
 static const char page[] = "demo_report.md";
@@ -59,9 +65,7 @@ static const char csv[] = "demo_kernel_wrapper.csv";
 static void each_engine_is_held_against_itself(void **state) {
     (void)state;
     struct scene s = {0};
-    scene_open(&s, "deep24/engine=native,kernel=naive,ranks=1,ddp=none");
-    add_lm_matrix(&s.folder);
-    scene_report(&s);
+    report_lm_matrix(&s, "deep24/engine=native,kernel=naive,ranks=1,ddp=none");
     scene_says(&s, page, "Weak scaling with `engine=native`:");
     scene_says(&s, page,
             "| `flash` | `naive` | 2 | 600k |  | 75.0 % | 5.00 ms | 4,000 MiB | 0 MiB "
@@ -81,9 +85,7 @@ static void each_engine_is_held_against_itself(void **state) {
 static void the_answer_scales_engine_by_engine(void **state) {
     (void)state;
     struct scene s = {0};
-    scene_open(&s, "deep24/engine=native,kernel=naive,ranks=1,ddp=none");
-    add_lm_matrix(&s.folder);
-    scene_report(&s);
+    report_lm_matrix(&s, "deep24/engine=native,kernel=naive,ranks=1,ddp=none");
     scene_says(&s, page,
             "- **Scaling to 2 ranks** with `native`: at best 97.5 % efficiency "
             "(weak), ");
@@ -98,9 +100,7 @@ static void the_answer_scales_engine_by_engine(void **state) {
 static void efficiency_above_the_whole_is_explained(void **state) {
     (void)state;
     struct scene s = {0};
-    scene_open(&s, "");
-    add_lm_matrix(&s.folder);
-    scene_report(&s);
+    report_lm_matrix(&s, "");
     scene_says(&s, page, "| 113 % † |");
     scene_says(
             &s, page, "† Above 100 %: the one-rank cell does more, as under `sharded`");
@@ -110,9 +110,7 @@ static void efficiency_above_the_whole_is_explained(void **state) {
 static void saved_memory_is_a_negative_overhead(void **state) {
     (void)state;
     struct scene s = {0};
-    scene_open(&s, "");
-    add_lm_matrix(&s.folder);
-    scene_report(&s);
+    report_lm_matrix(&s, "");
     scene_says(&s, page,
             "| `naive` | `sharded` | 2 | 380k | 1.27× | 95.0 % | 0.50 ms | 3,000 MiB | "
             "\xe2\x88\x92"
@@ -125,9 +123,7 @@ static void saved_memory_is_a_negative_overhead(void **state) {
 static void memory_that_is_not_known_is_said(void **state) {
     (void)state;
     struct scene s = {0};
-    scene_open(&s, "");
-    add_lm_matrix(&s.folder);
-    scene_report(&s);
+    report_lm_matrix(&s, "");
     scene_says(&s, page,
             "Without memory overhead:\n\n"
             "- `deep24/engine=torch_compile,kernel=naive,ranks=2,ddp=bucketed`: its "
@@ -157,12 +153,16 @@ static void add_strong(struct folder *f) {
     }
 }
 
+static void report_strong(struct scene *s) {
+    scene_open(s, "");
+    add_strong(&s->folder);
+    scene_report(s);
+}
+
 static void strong_scaling_shows_times_and_what_they_are_of(void **state) {
     (void)state;
     struct scene s = {0};
-    scene_open(&s, "");
-    add_strong(&s.folder);
-    scene_report(&s);
+    report_strong(&s);
     scene_says(&s, page, "Strong scaling with `global_batch=64`:");
     scene_says(&s, page,
             "| step | speed-up over one rank | computation | scaling efficiency | "
@@ -189,8 +189,7 @@ static void a_sweep_of_bucket_sizes_stands_in_one_table(void **state) {
     (void)state;
     struct scene s = {0};
     scene_open(&s, "");
-    size_t one = folder_cell(&s.folder, "b", "one", "threads=1", NULL);
-    folder_attempt(&s.folder, one, STATUS_OK, 100, MIB);
+    folder_ran(&s.folder, "b", "one", "threads=1", 100, MIB);
     for (int i = 0; i < 3; i++) {
         for (int sharded = 0; sharded < 2; sharded++) {
             char id[64], settings[64];
@@ -224,8 +223,8 @@ static void a_cell_of_two_experiments_is_one_row_in_its_place(void **state) {
     for (int i = 0; i < 5; i++) {
         char id[32];
         snprintf(id, sizeof id, "cell%d", i);
-        size_t at = folder_cell(&s.folder, i < 2 ? "a" : "b", id, settings[i], NULL);
-        folder_attempt(&s.folder, at, STATUS_OK, i == 4 ? 100 : 210 - 10 * i, MIB);
+        folder_ran(&s.folder, i < 2 ? "a" : "b", id, settings[i],
+                i == 4 ? 100 : 210 - 10 * i, MIB);
     }
     scene_report(&s);
     scene_says(&s, page,
@@ -287,9 +286,7 @@ static void fewer_bytes_a_rank_are_called_less(void **state) {
 static void strong_scaling_tells_no_memory_overhead(void **state) {
     (void)state;
     struct scene s = {0};
-    scene_open(&s, "");
-    add_strong(&s.folder);
-    scene_report(&s);
+    report_strong(&s);
     scene_says(&s, page, "| communication not hidden | peak memory a rank |\n");
     scene_says(&s, page, "efficiency (strong), `strong/global_batch=64,ranks=4`.\n");
     scene_is_silent(&s, page, "Without memory overhead");
