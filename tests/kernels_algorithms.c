@@ -226,15 +226,23 @@ static void the_same_entries_make_the_same_file_and_digest(void **state) {
     algorithms_destroy(b);
 }
 
-static void any_damaged_byte_is_refused(void **state) {
-    struct room *r = *state;
+/* A file of two entries: its text, the caller's, and where its lines begin. */
+static char *save_two(const struct room *r, char **second, char **third) {
     struct algorithms *table = read_table(NULL);
     put(table, &here, 1, 1);
     put(table, &here, 2, 2);
     save(table, r->path);
     algorithms_destroy(table);
-    char *text = contents(r->path), *second = strchr(text, '\n') + 1;
-    char *third = strchr(second, '\n') + 1, line[160];
+    char *text = contents(r->path);
+    *second = strchr(text, '\n') + 1;
+    *third = strchr(*second, '\n') + 1;
+    return text;
+}
+
+static void any_damaged_byte_is_refused(void **state) {
+    struct room *r = *state;
+    char *second, *third, *text = save_two(r, &second, &third);
+    char line[160];
     size_t size = strlen(text);
     for (size_t i = 0; i < size; i++) {
         char kept = text[i];
@@ -255,13 +263,7 @@ static void any_damaged_byte_is_refused(void **state) {
 
 static void a_file_that_ends_early_is_refused(void **state) {
     struct room *r = *state;
-    struct algorithms *table = read_table(NULL);
-    put(table, &here, 1, 1);
-    put(table, &here, 2, 2);
-    save(table, r->path);
-    algorithms_destroy(table);
-    char *text = contents(r->path), *second = strchr(text, '\n') + 1;
-    char *third = strchr(second, '\n') + 1;
+    char *second, *third, *text = save_two(r, &second, &third);
     for (size_t i = 0; i < strlen(text); i++) {
         if (text + i != second && text + i != third) { // whole lines are a table
             write_file(r->path, text, i);

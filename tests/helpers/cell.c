@@ -145,6 +145,18 @@ double *cell_parameter(struct cell *c, int index) {
     return values;
 }
 
+int cell_scale(struct cell *c, const char *name, double factor) {
+    struct text err = {0};
+    int index = parameters_find(engine_parameters(c->engine), name);
+    double *values = cell_parameter(c, index);
+    for (int64_t i = 0; i < count_of(c, index); i++) {
+        values[i] *= factor;
+    }
+    must(engine_write_parameter(c->engine, index, values, &err), &err);
+    free(values);
+    return index;
+}
+
 double cell_distance(const double *a, const double *b, int64_t count) {
     double difference = 0, size = 0;
     for (int64_t i = 0; i < count; i++) {

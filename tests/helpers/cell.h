@@ -49,6 +49,9 @@ struct engine_step cell_step(struct cell *c, int step, double lr);
 double *cell_gradient(struct cell *c, int index);
 double *cell_parameter(struct cell *c, int index);
 
+/* Multiply the parameter of this name by `factor`; its index. */
+int cell_scale(struct cell *c, const char *name, double factor);
+
 /* ‖a − b‖ ÷ ‖b‖; ‖a − b‖ where b is zero. NaN if anything is. */
 double cell_distance(const double *a, const double *b, int64_t count);
 
