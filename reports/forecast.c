@@ -23,11 +23,11 @@ const char *const forecast_model[] = {
         "bucket_mb each, of what is left an eighth of that by itself; a slice is ready "
         "when backward is through with its parameters, starts when the one before it "
         "is done, too, and takes T(slice). The token table is ready last. Where the "
-        "tokens' rows of all ranks are fewer than twice the vocabulary they are "
-        "gathered at the end instead, in T(rows) ÷ 2 and T(tokens) ÷ 2; then a tied "
-        "table (gpt) is reduced first, an untied one does not travel. Exposed is what "
-        "is left after backward. Under accumulation only the last micro-step's "
-        "backward counts.",
+        "tokens' rows of all ranks are fewer than twice the vocabulary (and a rank's "
+        "are whole fours, and an untied table is not accumulated) they are gathered at "
+        "the end instead, in T(rows) ÷ 2 and T(tokens) ÷ 2; then a tied table (gpt) is "
+        "reduced first, an untied one does not travel. Exposed is what is left after "
+        "backward. Under accumulation only the last micro-step's backward counts.",
         "sharded: reduce-scatters of T ÷ 2, of slices cut at multiples of 65,536 · W "
         "elements; the optimizer × (u + (1 − u) ÷ W), u fitted, or 0; the weights' "
         "all-gathers of T ÷ 2 start with forward, which waits for each slice that it "
