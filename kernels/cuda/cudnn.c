@@ -241,12 +241,15 @@ static bool plan_backward(int device, const struct attention_shape *s, enum dtyp
     *scratch = 0;
     for (int i = 0; i < 4; i++) {
         int64_t b = batches[i / 2], g = groups[i % 2];
+        if (b == 0 || g == 0) {
+            continue;
+        }
         struct cudnn_problem problem = problem_of(s, type, CUDNN_PASS_BACKWARD, b, g);
-        struct entry *e = b && g ? find(device, &problem, err) : NULL;
-        if (b && g && !e) {
+        struct entry *e = find(device, &problem, err);
+        if (!e) {
             return false;
         }
-        size_t bytes = e ? scratch_bytes(e) : 0;
+        size_t bytes = scratch_bytes(e);
         *scratch = bytes > *scratch ? bytes : *scratch;
     }
     return true;
