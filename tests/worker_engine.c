@@ -11,6 +11,7 @@
 #include <setjmp.h> // cmocka.h wants the four above first
 
 #include "tests/helpers/cell.h"
+#include "worker/engine_state.h"
 
 enum { STEPS = 20 };
 
@@ -348,6 +349,35 @@ static void what_is_lacking_is_unsupported(void **state) {
     }
 }
 
+/* NCCL opens another way, with memory of its own, for what it cannot map. */
+static void collectives_touch_only_what_ranks_share(void **state) {
+    (void)state;
+    static const char *const cells[] = {"ranks=2 ddp=flat",
+            "vocab=900 ranks=2 ddp=bucketed",
+            "arch=llama vocab=900 ranks=2 ddp=bucketed", "ranks=2 ddp=sharded"};
+    for (size_t i = 0; i < sizeof cells / sizeof *cells; i++) {
+        struct text err = {0};
+        struct engine e = {0};
+        struct cell c;
+        bool unsupported;
+        int touched = 0;
+        cell_init(&c, kernels_cpu(), cells[i]);
+        c.options.world = 2;
+        assert_true(engine_build(&e, &c.options, &unsupported, &err));
+        for (int o = 0; o < e.training.op_count; o++) {
+            const struct op *op = &e.training.ops[o];
+            for (int k = 0; op_communicates(op->kind) && k < 2; k++) {
+                int id = op->operands.id[k];
+                assert_true(id == ABSENT || e.shared[e.training.tensors[id].owner]);
+                touched += id != ABSENT;
+            }
+        }
+        assert_true(touched > 0);
+        engine_unbuild(&e);
+        cell_destroy(&c);
+    }
+}
+
 static void memory_refused_is_told_with_its_size(void **state) {
     (void)state;
     struct cell c;
@@ -402,6 +432,7 @@ int main(void) {
             cmocka_unit_test(every_op_is_a_sign_of_life),
             cmocka_unit_test(a_step_that_is_not_whole_is_a_mean_over_what_it_has),
             cmocka_unit_test(what_is_lacking_is_unsupported),
+            cmocka_unit_test(collectives_touch_only_what_ranks_share),
             cmocka_unit_test(memory_refused_is_told_with_its_size),
             cmocka_unit_test(flops_follow_the_formula),
     };

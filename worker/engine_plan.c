@@ -45,8 +45,15 @@ static void plan_programs(struct engine *e) {
  * there, or only there. */
 static void find_shared(struct engine *e, const struct program *p) {
     for (int i = 0; i < p->op_count; i++) {
-        const struct program_tensor *t = &p->tensors[p->ops[i].operands.id[0]];
-        e->shared[t->owner] |= op_communicates(p->ops[i].kind);
+        const struct op *op = &p->ops[i];
+        const int *id = op->operands.id;
+        if (op_communicates(op->kind)) {
+            e->shared[p->tensors[id[0]].owner] = true;
+        }
+        // From elsewhere a gather would do, but NCCL then takes memory for another way.
+        if (op->kind == OP_ALL_GATHER && id[1] != ABSENT) {
+            e->shared[p->tensors[id[1]].owner] = true;
+        }
     }
 }
 

@@ -2,7 +2,8 @@
  * Where the engine's bytes lie. The planner walks a program's ops, gives every tensor
  * an offset in its owner's arena so that tensors alive at once never overlap, and so
  * knows the arenas' sizes before anything is allocated. Then each arena is allocated
- * once, to its planned end; on the CPU an inaccessible page follows.
+ * once, to its planned end; on the CPU an inaccessible page follows, but where ranks
+ * share it.
  *
  * Poison: arenas, and then a guard page of our own behind each, are filled with a byte
  * that no finite number ends in before anything runs; the last byte that differs
