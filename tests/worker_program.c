@@ -145,16 +145,24 @@ static void checkpointing_runs_each_block_twice(void **state) {
     finish(&again);
 }
 
+/* Whether the wait at op `wait` is for op `at`, if that communicates. */
+static bool is_awaited(const struct program *p, int wait, int at) {
+    int behind = 0;
+    for (int i = at + 1; i < wait; i++) {
+        behind += op_communicates(p->ops[i].kind);
+    }
+    return p->ops[wait].kind == OP_COMM_WAIT && p->ops[wait].pending <= behind;
+}
+
 /*
  * Whether op `at` stands behind all that writes parameter `k`'s gradient, but for what
- * an embedding adds once the ranks' reductions have been awaited.
+ * an embedding adds once `at` has been awaited.
  */
 static bool stands_behind(const struct program *p, int k, int at) {
     int written = program_last_write(p, p->grad[k], p->op_count);
     if (written > at && p->ops[written].kind == OP_EMBEDDING_BACKWARD) {
         assert_int_equal(p->ops[written].phase, PHASE_REDUCE);
-        assert_int_equal(p->ops[written - 1].kind, OP_COMM_WAIT);
-        assert_int_equal(p->ops[written - 1].pending, 0);
+        assert_true(is_awaited(p, written - 1, at));
         int local = program_last_write(p, p->grad[k], written);
         bool earlier = p->ops[local].when == WHEN_BEFORE_LAST_MICRO;
         written = program_last_write(p, p->grad[k], earlier ? local : written);
@@ -310,6 +318,50 @@ static void buckets_are_queued_while_backward_still_runs(void **state) {
     finish(&b);
 }
 
+/* Where an op of this kind stands first from `from` on; the program's end: nowhere. */
+static int find_op(const struct program *p, enum op_kind kind, int from) {
+    int i = from;
+    while (i < p->op_count && p->ops[i].kind != kind) {
+        i++;
+    }
+    return i;
+}
+
+/*
+ * What embeddings add travels beside the last product for a weight, and the reduction
+ * of that while they add.
+ */
+static void check_tail(const char *words) {
+    struct built b;
+    build(&b, words, 2);
+    const struct program *p = &b.program;
+    assert_true(b.ddp.gathers_tokens);
+    int tokens = find_op(p, OP_ALL_GATHER, 0);
+    int rows = find_op(p, OP_ALL_GATHER, tokens + 1);
+    assert_int_equal(rows, tokens + 2); // around the norm that completes the rows
+    assert_int_equal(p->ops[tokens].when, WHEN_LAST_MICRO);
+    assert_int_equal(p->ops[rows].when, WHEN_LAST_MICRO);
+    assert_int_equal(p->ops[rows + 1].kind, OP_MATMUL_BACKWARD_WEIGHT);
+    assert_int_equal(p->ops[rows + 1].when, WHEN_ALWAYS);
+    assert_int_equal(p->ops[rows + 2].kind, OP_ALL_REDUCE);
+    int tail = program_tail(p);
+    assert_true(is_awaited(p, tail, rows) && !is_awaited(p, tail, rows + 2));
+    assert_int_equal(p->ops[tail + 1].kind, OP_EMBEDDING_BACKWARD);
+    assert_int_equal(p->ops[tail + 2].kind, OP_COMM_WAIT);
+    assert_int_equal(p->ops[tail + 2].pending, 0);
+    assert_int_equal(p->ops[tail + 3].kind, OP_NORM_PARTIALS);
+    finish(&b);
+}
+
+static void embedded_rows_travel_beside_the_last_product(void **state) {
+    (void)state;
+    check_tail("arch=gpt vocab=900 layers=5 ranks=2 ddp=bucketed bucket_mb=0.02");
+    check_tail("arch=gpt vocab=900 layers=1 accumulate=2 ranks=2 ddp=bucketed");
+    check_tail("arch=llama vocab=900 layers=3 ranks=2 ddp=bucketed bucket_mb=0.02");
+    check_tail("arch=gpt vocab=900 checkpoint=block recompute=act ranks=2 "
+               "ddp=bucketed");
+}
+
 static void adamw_covers_the_arena_once(void **state) {
     (void)state;
     struct built b;
@@ -338,6 +390,7 @@ int main(void) {
             cmocka_unit_test(sharded_weights_are_gathered_before_they_are_used),
             cmocka_unit_test(shards_of_all_ranks_cover_the_arena_once),
             cmocka_unit_test(buckets_are_queued_while_backward_still_runs),
+            cmocka_unit_test(embedded_rows_travel_beside_the_last_product),
             cmocka_unit_test(adamw_covers_the_arena_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -131,8 +131,40 @@ static void declare_buckets(const struct ddp *d, const struct shape *shape,
     }
 }
 
-static void declare_wait(struct program *p, int of, int also) {
-    program_add(p, OP_COMM_WAIT, (struct operands){{of, also}});
+static void declare_wait(struct program *p, int of, int also, int pending) {
+    program_add(p, OP_COMM_WAIT, (struct operands){{of, also}})->pending = pending;
+}
+
+/*
+ * What of the tail of backward needs no row of the embedding's runs while those travel:
+ * the last product for a weight, and behind it what reduces that.
+ */
+static void defer_last_product(struct program *p) {
+    int end = find_embedding_backward(p) - 1, product = end;
+    while (p->ops[product].kind != OP_MATMUL_BACKWARD_WEIGHT) {
+        product--;
+    }
+    program_move(p, product, end);
+}
+
+/* Queue a gather of a tensor of each rank's into one of all, behind the op at `index`.
+ */
+static void insert_gather(struct program *p, int index, int all, int own) {
+    struct op op = {.kind = OP_ALL_GATHER,
+            .phase = PHASE_BACKWARD,
+            .when = WHEN_LAST_MICRO,
+            .operands = {{all, own}},
+            .to = tensor_count(&p->tensors[all].tensor)};
+    program_insert(p, index, &op);
+}
+
+/* How many operations of the communicator's are queued behind the op at `index`. */
+static int queued_behind(const struct program *p, int index) {
+    int queued = 0;
+    for (int i = index + 1; i < p->op_count; i++) {
+        queued += op_communicates(p->ops[i].kind);
+    }
+    return queued;
 }
 
 /*
@@ -140,26 +172,20 @@ static void declare_wait(struct program *p, int of, int also) {
  * table has been reduced; those before it have added to the table as they came.
  */
 static void declare_token_gather(const struct shape *s, struct program *p) {
-    struct op *local = &p->ops[find_embedding_backward(p)];
-    struct operands own = local->operands;
-    local->when = WHEN_BEFORE_LAST_MICRO;
+    int local = find_embedding_backward(p);
+    struct operands own = p->ops[local].operands;
+    p->ops[local].when = WHEN_BEFORE_LAST_MICRO;
     enum { DTABLE, DPOSITIONS, SCRATCH, DOUT, TOKENS };
     int64_t batch = s->batch * s->world;
     int dout = program_tensor(p, OWNER_ACTIVATIONS, "dresidual of all ranks",
             program_shape(s->type, batch, s->seq_len, s->channels, 0));
     int tokens = program_tensor(p, OWNER_ACTIVATIONS, "tokens of all ranks",
             program_shape(DTYPE_I32, batch, s->seq_len, 0, 0));
-    const int pairs[2][2] = {
-            {dout, own.id[DOUT]},
-            {tokens, own.id[TOKENS]},
-    };
-    for (int i = 0; i < 2; i++) {
-        struct op *op = program_add(
-                p, OP_ALL_GATHER, (struct operands){{pairs[i][0], pairs[i][1]}});
-        op->to = tensor_count(&p->tensors[pairs[i][0]].tensor);
-    }
+    int ready = program_last_write(p, p->tensors[own.id[DOUT]].base, local);
+    insert_gather(p, ready, dout, own.id[DOUT]);
+    insert_gather(p, ready - 1, tokens, own.id[TOKENS]);
     // What is gathered is read until it has been.
-    declare_wait(p, dout, own.id[DOUT]);
+    declare_wait(p, dout, own.id[DOUT], queued_behind(p, ready + 2));
     int scratch = program_scratch(p,
             s->kernels->embedding_scratch(s->rows * s->world, s->vocab, s->channels));
     program_add(p, OP_EMBEDDING_BACKWARD,
@@ -181,14 +207,16 @@ void ddp_declare(const struct ddp *d, const struct shape *shape,
         reduce_at_end(p, 0, parameters->elements);
         break;
     default:
+        if (d->gathers_tokens) {
+            defer_last_product(p);
+        }
         declare_buckets(d, shape, parameters, p);
         break;
     }
     if (d->gathers_tokens) {
         declare_token_gather(shape, p);
-    } else {
-        declare_wait(p, p->grads, ABSENT);
     }
+    declare_wait(p, p->grads, ABSENT, 0);
 }
 
 /* -- the gather of weights -----------------------------------------------------------

@@ -173,6 +173,14 @@ void program_insert(struct program *p, int index, const struct op *op) {
     p->op_count++;
 }
 
+void program_move(struct program *p, int index, int behind) {
+    assert(index >= 0 && index <= behind && behind < p->op_count);
+    struct op op = p->ops[index];
+    memmove(p->ops + index, p->ops + index + 1,
+            (size_t)(behind - index) * sizeof *p->ops);
+    p->ops[behind] = op;
+}
+
 int program_last_write(const struct program *p, int id, int before) {
     for (int i = before - 1; i >= 0; i--) {
         const char *access = op_access(p->ops[i].kind);

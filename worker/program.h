@@ -139,6 +139,10 @@ struct op *program_add(struct program *p, enum op_kind kind, struct operands ope
 /* Put `op` behind the op at `index`, −1: at the front. Indices past it move by one. */
 void program_insert(struct program *p, int index, const struct op *op);
 
+/* Put the op at `index` behind the one at `behind`, a later one or itself. Indices
+ * between them move by one. */
+void program_move(struct program *p, int index, int behind);
+
 /* Index of the last op before index `before` that writes tensor `id` itself, −1: none.
  */
 int program_last_write(const struct program *p, int id, int before);
