@@ -37,6 +37,15 @@ static void two_ranks_equal_one_on_the_joined_batch(void **state) {
             "arch=llama batch=4");
 }
 
+/* Sequences so long that sums wait for attention. */
+#define LONG "arch=llama layers=3 d_model=32 heads=2 seq_len=400 "
+
+static void sums_beside_attention_equal_those_at_once(void **state) {
+    (void)state;
+    equals_one(2, LONG "ranks=2 ddp=bucketed bucket_mb=0.01 batch=2", LONG "batch=4");
+    equals_one(2, LONG "ranks=2 ddp=sharded bucket_mb=0.01 batch=2", LONG "batch=4");
+}
+
 static void four_ranks_equal_one_on_the_joined_batch(void **state) {
     (void)state;
     equals_one(4, "arch=gpt ranks=4 ddp=bucketed bucket_mb=0.02 batch=1",
@@ -137,6 +146,7 @@ static void bucket_sizes_change_no_bit_where_tokens_are_gathered(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
             cmocka_unit_test(two_ranks_equal_one_on_the_joined_batch),
+            cmocka_unit_test(sums_beside_attention_equal_those_at_once),
             cmocka_unit_test(four_ranks_equal_one_on_the_joined_batch),
             cmocka_unit_test(eight_ranks_equal_one_on_the_joined_batch),
             cmocka_unit_test(in_low_precision_they_differ_by_rounding),

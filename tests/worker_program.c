@@ -362,6 +362,40 @@ static void embedded_rows_travel_beside_the_last_product(void **state) {
                "ddp=bucketed");
 }
 
+/* How many reductions stand in front of an attention, and how many apart from one. */
+static void count_beside_attention(const char *words, int *beside, int *apart) {
+    struct built b;
+    build(&b, words, 2);
+    const struct program *p = &b.program;
+    int last = -1;
+    for (int i = 0; i < p->op_count; i++) {
+        last = p->ops[i].kind == OP_ATTENTION_BACKWARD ? i : last;
+    }
+    *beside = *apart = 0;
+    for (int i = 0; i < last; i++) {
+        enum op_kind next = p->ops[i + 1].kind;
+        if (p->ops[i].kind == OP_ALL_REDUCE && next != OP_ALL_REDUCE) {
+            *(next == OP_ATTENTION_BACKWARD ? beside : apart) += 1;
+        }
+    }
+    finish(&b);
+}
+
+static void reductions_wait_for_attention_that_hides_them(void **state) {
+    (void)state;
+    int beside, apart;
+    // 5 · 6 · 4 · 32 · T · (T + 1) operations and 67,200 gradients of 4 bytes: a
+    // thousand a byte from T = 265 on.
+    const char *words = "arch=llama layers=6 d_model=32 heads=2 seq_len=272 batch=4 "
+                        "ranks=2 ddp=bucketed bucket_mb=0.02";
+    count_beside_attention(words, &beside, &apart);
+    assert_true(beside >= 5 && apart == 0);
+    words = "arch=llama layers=6 d_model=32 heads=2 seq_len=256 batch=4 ranks=2 "
+            "ddp=bucketed bucket_mb=0.02";
+    count_beside_attention(words, &beside, &apart);
+    assert_true(apart >= 5);
+}
+
 static void adamw_covers_the_arena_once(void **state) {
     (void)state;
     struct built b;
@@ -391,6 +425,7 @@ int main(void) {
             cmocka_unit_test(shards_of_all_ranks_cover_the_arena_once),
             cmocka_unit_test(buckets_are_queued_while_backward_still_runs),
             cmocka_unit_test(embedded_rows_travel_beside_the_last_product),
+            cmocka_unit_test(reductions_wait_for_attention_that_hides_them),
             cmocka_unit_test(adamw_covers_the_arena_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -70,12 +70,10 @@ void comm_nccl_add_taken(struct nccl *n, int64_t before) {
  */
 
 static bool make_stream(struct nccl *n, struct text *err) {
-    int least, greatest;
-    if (!comm_nccl_cuda(cudaDeviceGetStreamPriorityRange(&least, &greatest),
-                "stream priorities", err) ||
-            !comm_nccl_cuda(cudaStreamCreateWithPriority(
-                                    &n->stream, cudaStreamNonBlocking, greatest),
-                    "creating NCCL's stream", err)) {
+    // Of the step's own priority: above it, sums take multiprocessors from products in
+    // flight, and lose more of the step than they gain.
+    if (!comm_nccl_cuda(cudaStreamCreateWithFlags(&n->stream, cudaStreamNonBlocking),
+                "creating NCCL's stream", err)) {
         return false;
     }
     unsigned flags = cudaEventDisableTiming;

@@ -1,7 +1,7 @@
 /*
  * The back end of a communicator that is NCCL: one GPU a rank, for worker-cuda. NCCL
- * runs on a stream of its own, of the highest priority; everything here may happen
- * while the caller's stream is being captured, from comm_wait(0) to comm_wait(0).
+ * runs on a stream of its own; everything here may happen while the caller's stream is
+ * being captured, from comm_wait(0) to comm_wait(0).
  *
  * Memory lies in windows that all ranks map (NCCL's symmetric memory, from 2.27),
  * unless LM_NCCL_REGISTER is 0. Variables NCCL_* of the environment are NCCL's; where
@@ -14,7 +14,7 @@
 
 #include "worker/comm.h"
 
-#define COMM_NCCL_CTAS 4
+#define COMM_NCCL_CTAS 16
 #define COMM_NCCL_CTAS_ALONE "32"
 
 extern const struct comm_backend comm_nccl_backend;

@@ -28,6 +28,24 @@ static bool should_gather_tokens(const struct shape *s) {
            (s->gpt || s->accumulate == 1);
 }
 
+/*
+ * A sum holds a few of a GPU's multiprocessors. Products come in waves of as many
+ * blocks as there are multiprocessors and lose a whole wave to it; attention's many
+ * small blocks lose only what it holds. So what is ready waits for the next attention,
+ * but only where all of them last as long as all sums: at 200 TFLOP/s and, by NVLink,
+ * 200 GB/s from 1000 operations a byte on. Elsewhere waiting gains nothing, and what it
+ * costs is at most a block's time.
+ */
+static bool attention_hides_sums(
+        const struct shape *s, const struct parameters *parameters) {
+    const double operations_per_byte = 1000;
+    const struct attention_shape *a = &s->attention_shape;
+    double operations = 5 * 2 * shape_seen_pairs(a) *
+                        (double)(a->batch * a->heads * a->head_dim * s->layers);
+    double bytes = (double)(parameters->elements * (int64_t)dtype_size(s->grad));
+    return operations >= operations_per_byte * bytes;
+}
+
 void ddp_init(struct ddp *d, const struct shape *shape, struct parameters *parameters,
         const struct params *params, int rank) {
     int world = (int)shape->world;
@@ -35,6 +53,7 @@ void ddp_init(struct ddp *d, const struct shape *shape, struct parameters *param
             .wrapper = world > 1 ? params_integer(params, PARAM_DDP) : DDP_NONE};
     int64_t least = (int64_t)(params_real(params, PARAM_BUCKET_MB) * MB /
                               (double)dtype_size(shape->grad));
+    d->beside_attention = attention_hides_sums(shape, parameters);
     d->gathers_tokens = d->wrapper == DDP_BUCKETED && should_gather_tokens(shape);
     if (d->wrapper == DDP_BUCKETED) {
         int64_t from = parameters->items[behind_tables(d, shape)].offset;
@@ -108,8 +127,24 @@ static int ready_at(const struct parameters *parameters, const struct program *p
 }
 
 /*
- * Queue each bucket behind the op that fills it, and behind those queued before: they
- * run in one order on every rank. What the embedding adds comes later where it is
+ * Behind which op to queue what is ready behind op `ready`: in front of the next
+ * attention, where that hides it.
+ */
+static int find_beside(const struct ddp *d, const struct program *p, int ready) {
+    if (!d->beside_attention) {
+        return ready;
+    }
+    for (int i = ready + 1; i < p->op_count && p->ops[i].phase == PHASE_BACKWARD; i++) {
+        if (p->ops[i].kind == OP_ATTENTION_BACKWARD) {
+            return i - 1;
+        }
+    }
+    return ready;
+}
+
+/*
+ * Queue each bucket once the op that fills it has run, and behind those queued before:
+ * they run in one order on every rank. What the embedding adds comes later where it is
  * gathered.
  */
 static void declare_buckets(const struct ddp *d, const struct shape *shape,
@@ -122,7 +157,7 @@ static void declare_buckets(const struct ddp *d, const struct shape *shape,
                                     : d->buckets.items[i];
         int before = d->gathers_tokens ? find_embedding_backward(p) : p->op_count;
         int ready = ready_at(parameters, p, range, before);
-        ready = ready > queued_at ? ready : queued_at;
+        ready = find_beside(d, p, ready > queued_at ? ready : queued_at);
         struct op op = reduction(p, kind, range.from, range.to);
         op.phase = PHASE_BACKWARD;
         op.when = WHEN_LAST_MICRO;
@@ -135,20 +170,18 @@ static void declare_wait(struct program *p, int of, int also, int pending) {
     program_add(p, OP_COMM_WAIT, (struct operands){{of, also}})->pending = pending;
 }
 
-/*
- * What of the tail of backward needs no row of the embedding's runs while those travel:
- * the last product for a weight, and behind it what reduces that.
- */
+/* The last product for a weight runs while the embedding's rows travel: nothing that
+ * they need comes from it. */
 static void defer_last_product(struct program *p) {
     int end = find_embedding_backward(p) - 1, product = end;
     while (p->ops[product].kind != OP_MATMUL_BACKWARD_WEIGHT) {
         product--;
+        assert(product >= 0);
     }
     program_move(p, product, end);
 }
 
-/* Queue a gather of a tensor of each rank's into one of all, behind the op at `index`.
- */
+/* Queue a gather of each rank's tensor `own` into `all`, behind the op at `index`. */
 static void insert_gather(struct program *p, int index, int all, int own) {
     struct op op = {.kind = OP_ALL_GATHER,
             .phase = PHASE_BACKWARD,
@@ -158,7 +191,7 @@ static void insert_gather(struct program *p, int index, int all, int own) {
     program_insert(p, index, &op);
 }
 
-/* How many operations of the communicator's are queued behind the op at `index`. */
+/* How many collectives are queued behind the op at `index`. */
 static int queued_behind(const struct program *p, int index) {
     int queued = 0;
     for (int i = index + 1; i < p->op_count; i++) {

@@ -5,7 +5,8 @@
  * naive     one all-reduce per parameter, after backward
  * flat      one for the whole gradient, after backward
  * bucketed  slices of at least `bucket_mb` of the gradient arena, in backward order,
- *           each queued as soon as the last op that writes into it has run
+ *           each queued as soon as the last op that writes into it has run, or in front
+ *           of the next attention where that takes long enough to hide it
  * sharded   the same slices, of which each rank receives, sums and updates its equal
  *           share, so that it holds optimizer state for that alone (ZeRO-1, Rajbhandari
  *           et al. 2020); weights are gathered under the next forward, each slice
@@ -19,8 +20,9 @@
  * A token table gets the embedding's gradient last in backward, and one tied to the
  * head that of the head first. Bucketed does not wait with whole tables: it reduces the
  * head's part early and at the end gathers what the embedding adds, a row a token, from
- * all ranks, where that moves less than the table would. The last slice, which has
- * nothing left to hide behind, is smaller than the others.
+ * all ranks, where that moves less than the table would. The rows travel while the last
+ * product for a weight runs. Behind them the last slice, smaller than the others, is
+ * summed while the rows are added to the table.
  */
 #ifndef WORKER_DDP_H
 #define WORKER_DDP_H
@@ -37,6 +39,7 @@ struct ddp {
     struct buckets buckets; /* of bucketed and sharded */
     struct shards shards;   /* what this rank updates; unless sharded, all */
     bool gathers_tokens;    /* what an embedding adds comes last, by token */
+    bool beside_attention;  /* what is summed waits for the next attention */
 };
 
 /* Whether a cell's communication runs beside its forward or backward. */
