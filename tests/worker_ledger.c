@@ -11,6 +11,7 @@
 
 #include "matrix/event.h"
 #include "tests/helpers/cell.h"
+#include "worker/engine_state.h"
 #include "worker/ledger.h"
 
 static void take_step(struct cell *c, struct ledger *l, struct engine_step *out) {
@@ -107,6 +108,30 @@ static void an_embedding_touches_no_more_rows_than_there_are_tokens(void **state
     must_be(&l, OP_EMBEDDING_BACKWARD, "model.embed_tokens.weight", 1,
             4.0 * (5000 * 32 + 32 * 32 + 32), 0);
     ledger_finish(&l);
+}
+
+/* Two ranks' tokens, 32 each, 64 rows of 32 channels: what is handed in, and what
+ * comes. */
+static void what_is_gathered_counts_for_all_ranks(void **state) {
+    (void)state;
+    struct text err = {0};
+    struct ledger l = {0};
+    struct engine e = {0};
+    struct cell c;
+    bool unsupported;
+    cell_init(&c, kernels_cpu(), "arch=gpt layers=1 vocab=5000 ranks=2 ddp=bucketed");
+    c.options.world = 2;
+    assert_true(engine_build(&e, &c.options, &unsupported, &err));
+    ledger_init(&l, &e.training, &e.parameters, &e.shape, 1);
+    must_be(&l, OP_ALL_GATHER, "tokens of all ranks", 1, 4.0 * (32 + 64), 0);
+    must_be(&l, OP_ALL_GATHER, "dresidual of all ranks", 1, 4.0 * 32 * (32 + 64), 0);
+    // Rows in, and of either table as many in and out: its head's gradient is there.
+    double positions = 2.0 * 16 * 32;
+    must_be(&l, OP_EMBEDDING_BACKWARD, "transformer.wte.weight", 1,
+            4.0 * (64 * 32 + 64 + 2 * 64 * 32 + positions), 0);
+    ledger_finish(&l);
+    engine_unbuild(&e);
+    cell_destroy(&c);
 }
 
 static void the_master_that_is_the_weights_is_written_once(void **state) {
@@ -212,6 +237,7 @@ int main(void) {
             cmocka_unit_test(gradients_are_read_only_where_they_are_added_to),
             cmocka_unit_test(pairs_that_do_not_see_each_other_are_no_work),
             cmocka_unit_test(an_embedding_touches_no_more_rows_than_there_are_tokens),
+            cmocka_unit_test(what_is_gathered_counts_for_all_ranks),
             cmocka_unit_test(the_master_that_is_the_weights_is_written_once),
             cmocka_unit_test(operations_add_up_to_those_of_the_model),
             cmocka_unit_test(steps_under_marks_train_as_others_do),

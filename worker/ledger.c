@@ -55,13 +55,15 @@ static double touched_bytes(const struct program *p, const struct op *op, int k)
         return 0;
     }
     if (op_communicates(op->kind)) {
-        return (double)(op->to - op->from) * (double)dtype_size(t->type);
+        double moved = (double)(op->to - op->from) * (double)dtype_size(t->type);
+        return moved < all ? moved : all; // a gather's source is one rank's
     }
     bool table = is_embedding(op->kind) && t->rank == 2 && t->type != DTYPE_I32;
     if (!table) {
         return all;
     }
-    double rows = (double)tensor_count(&p->tensors[p->tokens].tensor);
+    int tokens = op->operands.id[op->kind == OP_EMBEDDING_FORWARD ? 1 : 4];
+    double rows = (double)tensor_count(&p->tensors[tokens].tensor);
     double row = (double)t->size[1] * (double)dtype_size(t->type);
     return rows * row < all ? rows * row : all;
 }
