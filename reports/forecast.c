@@ -24,10 +24,11 @@ const char *const forecast_model[] = {
         "when backward is through with its parameters, starts when the one before it "
         "is done, too, and takes T(slice). The token table is ready last. Where the "
         "tokens' rows of all ranks are fewer than twice the vocabulary (and a rank's "
-        "are whole fours, and an untied table is not accumulated) they are gathered at "
-        "the end instead, in T(rows) ÷ 2 and T(tokens) ÷ 2; then a tied table (gpt) is "
-        "reduced first, an untied one does not travel. Exposed is what is left after "
-        "backward. Under accumulation only the last micro-step's backward counts.",
+        "are whole fours, and an untied table is not accumulated) they are gathered in "
+        "front of the last slice instead, when half of that is produced, in T(rows) ÷ "
+        "2 and T(tokens) ÷ 2; then a tied table (gpt) is reduced first, an untied one "
+        "does not travel. Exposed is what is left after backward. Under accumulation "
+        "only the last micro-step's backward counts.",
         "sharded: reduce-scatters of T ÷ 2, of slices cut at multiples of 65,536 · W "
         "elements; the optimizer × (u + (1 − u) ÷ W), u fitted, or 0; the weights' "
         "all-gathers of T ÷ 2 start with forward, which waits for each slice that it "
@@ -63,6 +64,8 @@ const char *const forecast_limits[] = {
         "theirs is measured.",
         "The embedding's backward over the tokens of all ranks is taken to cost what "
         "it does for one rank's.",
+        "That slices wait for the next attention where that takes as long as they do "
+        "is left out.",
         "u, s and g are taken to be the same on any number of ranks.",
         "Data loads as fast as on one rank; clipping and loss scaling add no time.",
         "A curve is carried to other numbers of ranks by the bytes of a ring's step; "
@@ -149,9 +152,17 @@ static bool gathers_tokens(
            (c->layout.tied || c->accumulate == 1);
 }
 
+/* Rows and tokens of all ranks, once half of the last slice is produced. */
+static void plan_token_gathers(struct schedule *plan, const struct forecast_cell *c,
+        const struct forecast_setting *s, int ranks, double before_last) {
+    double rows = c->tokens * (c->strong ? 1 : ranks), at = (before_last + 1) / 2;
+    add_transfer(plan, at, transfer_ms(s->fabric, s, ranks, rows * c->row_bytes, 0.5));
+    add_transfer(plan, at, transfer_ms(s->fabric, s, ranks, rows * TOKEN_BYTES, 0.5));
+}
+
 /*
  * In backward's order. Where tokens are gathered a tied table goes first, an untied one
- * not at all, and the rows of all ranks last.
+ * not at all, and the rows of all ranks in front of the last slice.
  */
 static struct schedule plan_reductions(const struct forecast_cell *c,
         const struct forecast_wrapper *w, const struct forecast_setting *s, int ranks) {
@@ -170,15 +181,11 @@ static struct schedule plan_reductions(const struct forecast_cell *c,
     }
     for (int i = 0; i < slices.count; i++) {
         const struct layout_slice *one = slices.items + i;
+        if (gathers && i == slices.count - 1) {
+            plan_token_gathers(&plan, c, s, ranks, produced(&p, one->to));
+        }
         add_transfer(&plan, produced(&p, one->from),
                 transfer_ms(beside, s, ranks, (one->to - one->from) * each, part));
-    }
-    if (gathers) {
-        double rows = c->tokens * (c->strong ? 1 : ranks);
-        add_transfer(
-                &plan, 1, transfer_ms(s->fabric, s, ranks, rows * c->row_bytes, 0.5));
-        add_transfer(
-                &plan, 1, transfer_ms(s->fabric, s, ranks, rows * TOKEN_BYTES, 0.5));
     }
     free(slices.items);
     return plan;
