@@ -14,7 +14,7 @@
 
 #include "worker/comm.h"
 
-#define COMM_NCCL_CTAS 16
+#define COMM_NCCL_CTAS 8
 #define COMM_NCCL_CTAS_ALONE "32"
 
 extern const struct comm_backend comm_nccl_backend;
