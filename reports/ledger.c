@@ -15,7 +15,7 @@
 struct entry {
     const char *op, *what;
     double calls, ms, bytes, flops;
-    double floor_ms; /* NAN where the device's peaks are not known */
+    double floor_ms; /* NAN for communication, and where peaks are not known */
 };
 
 /* What a cell's ops are held against. */
@@ -48,12 +48,40 @@ static struct limits limits_of(const struct tally *o) {
     return l;
 }
 
-// Larger first, unknown last; equal ones by name, so that pages repeat.
+static bool are_known(const struct limits *l) {
+    return isfinite(l->bytes_per_s) && isfinite(l->flops_per_s);
+}
+
+// These queue work that runs beside the step, or wait for it: their time is not that of
+// their bytes, which do not go through this device's memory alone.
+static bool is_communication(const struct entry *e) {
+    static const char *const names[] = {
+            "all_reduce", "reduce_scatter", "all_gather", "comm_wait"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        if (strcmp(e->op, names[i]) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static double floor_of(const struct entry *e, const struct limits *l) {
+    if (!are_known(l) || is_communication(e)) {
+        return NAN;
+    }
+    return 1e3 * fmax(e->bytes / l->bytes_per_s, e->flops / l->flops_per_s);
+}
+
+// What an entry adds to the gap of all: without a floor its whole time.
+static double gap_of(const struct entry *e) {
+    return isfinite(e->floor_ms) ? e->ms - e->floor_ms : e->ms;
+}
+
+// Larger first; equal ones by name, so that pages repeat.
 static int by_gap(const void *a, const void *b) {
     const struct entry *x = a, *y = b;
-    bool known = isfinite(x->floor_ms) && isfinite(y->floor_ms);
-    double p = known ? x->ms - x->floor_ms : x->ms;
-    double q = known ? y->ms - y->floor_ms : y->ms;
+    double p = gap_of(x);
+    double q = gap_of(y);
     if (p != q) {
         return p > q ? -1 : 1;
     }
@@ -77,11 +105,8 @@ static struct entry *read_entries(const struct tally *o, size_t *count) {
                 .ms = number(row, "ms"),
                 .bytes = number(row, "bytes"),
                 .flops = number(row, "flops")};
-        e.floor_ms = 1e3 * fmax(e.bytes / l.bytes_per_s, e.flops / l.flops_per_s);
-        if (isnan(l.bytes_per_s) || isnan(l.flops_per_s)) {
-            e.floor_ms = NAN;
-        }
         if (e.op && e.what && isfinite(e.ms)) {
+            e.floor_ms = floor_of(&e, &l);
             entries[(*count)++] = e;
         }
     }
@@ -134,9 +159,18 @@ static struct entry sum_of(const struct entry *entries, size_t count) {
     for (size_t i = 0; i < count; i++) {
         sum.calls += entries[i].calls;
         sum.ms += entries[i].ms;
-        sum.floor_ms += entries[i].floor_ms;
+        sum.floor_ms += is_communication(entries + i) ? 0 : entries[i].floor_ms;
     }
     return sum;
+}
+
+static bool has_communication(const struct entry *entries, size_t count) {
+    for (size_t i = 0; i < count; i++) {
+        if (is_communication(entries + i)) {
+            return true;
+        }
+    }
+    return false;
 }
 
 /* -- the page ------------------------------------------------------------------------
@@ -179,7 +213,7 @@ static void add_sentence(
                 "the %.0f calls has one before it, and nothing is subtracted. ",
                 marks, sum->calls);
     }
-    if (isfinite(sum->floor_ms)) {
+    if (are_known(&l)) {
         text_addf(&t, "Floors: %.4g GB/s, %.4g TFLOP/s", l.bytes_per_s / 1e9,
                 l.flops_per_s / 1e12);
         human_phrase(&t, " at the measured ", HUMAN_COUNT, l.clock_mhz, " MHz");
@@ -207,6 +241,11 @@ static void add_cell(struct page *p, const struct tally *o) {
     text_add(&p->markdown, "\n\n");
     add_sentence(p, o, &sum);
     page_add_table(p, &t, "ops");
+    if (isfinite(sum.floor_ms) && has_communication(entries, count)) {
+        text_add(&p->markdown,
+                "Communication has no floor here: its ops queue work or wait for other "
+                "ranks, and `all` counts their time alone.\n\n");
+    }
     table_finish(&t);
     free(entries);
 }

@@ -42,6 +42,43 @@ static void ops_are_held_against_their_floors(void **state) {
             "| `all` |  | 26 | 3.250 | 1.500 | 1.750 | 46.2 % |\n");
     assert_int_equal(scene_check_csv(&s, "demo_ops.csv"), 2);
     scene_says(&s, "demo_ops.csv", ",adamw,weights,2,1.25,3352000000,0,1,0.25,80\n");
+    scene_is_silent(&s, "demo_report.md", "Communication has no floor");
+    scene_close(&s);
+}
+
+static void add_op(
+        json_t *ops, const char *op, const char *what, double ms, json_int_t bytes) {
+    json_array_append_new(json_object_get(ops, "ops"),
+            json_pack("{s:s, s:s, s:i, s:f, s:I, s:i}", "op", op, "what", what, "calls",
+                    1, "ms", ms, "bytes", bytes, "flops", 0));
+}
+
+// Its marks show when it was queued, or how long the others took: no floor is passed.
+static void communication_has_a_time_and_no_floor(void **state) {
+    (void)state;
+    struct scene s = {0};
+    scene_open(&s, "a");
+    struct record *r = folder_ran(&s.folder, "a", "a", "precision=bf16", 100, MIB);
+    folder_fact(r, "device", "NVIDIA H100 80GB HBM3");
+    folder_metric(r, "sm_clock_mhz", 1000);
+    r->ops = two_ops();
+    add_op(r->ops, "all_reduce", "gradients", 0.0625, 3352000000);
+    add_op(r->ops, "reduce_scatter", "gradients", 0.125, 3352000000);
+    add_op(r->ops, "all_gather", "weights", 0.375, 3352000000);
+    add_op(r->ops, "comm_wait", "gradients", 0.5, 0);
+    scene_report(&s);
+    scene_says(&s, "demo_report.md",
+            "| `matmul_forward` | `hidden` | 24 | 2.000 | 0.500 | 1.500 | 25.0 % |\n"
+            "| `comm_wait` | `gradients` | 1 | 0.500 |  |  |  |\n"
+            "| `all_gather` | `weights` | 1 | 0.375 |  |  |  |\n"
+            "| `adamw` | `weights` | 2 | 1.250 | 1.000 | 0.250 | 80.0 % |\n"
+            "| `reduce_scatter` | `gradients` | 1 | 0.125 |  |  |  |\n"
+            "| `all_reduce` | `gradients` | 1 | 0.06250 |  |  |  |\n"
+            "| `all` |  | 30 | 4.312 | 1.500 | 2.812 | 34.8 % |\n\n"
+            "Communication has no floor here: its ops queue work or wait for other "
+            "ranks, and `all` counts their time alone.\n");
+    scene_says(&s, "demo_ops.csv", ",all_gather,weights,1,0.375,3352000000,0,,,\n");
+    assert_int_equal(scene_check_csv(&s, "demo_ops.csv"), 6);
     scene_close(&s);
 }
 
@@ -79,6 +116,7 @@ static void without_ops_there_is_no_ledger(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
             cmocka_unit_test(ops_are_held_against_their_floors),
+            cmocka_unit_test(communication_has_a_time_and_no_floor),
             cmocka_unit_test(ops_of_an_unknown_device_have_times_only),
             cmocka_unit_test(without_ops_there_is_no_ledger),
     };
