@@ -10,7 +10,6 @@
 #include "reports/winner.h"
 
 #define NAMES_MOST 12 /* names in one enumeration */
-#define NOISY 0.25    /* step_noise beyond which small differences say nothing */
 
 // What a workload is told by: what differs between candidates and is no technique.
 static struct context workload_context(const struct page *p) {
@@ -408,29 +407,6 @@ static void add_expectations(struct page *p) {
     text_finish(&broken);
 }
 
-// True, and said, where timings were too noisy to tell much, rather than let readers
-// find out.
-static bool add_noise_warning(struct page *p) {
-    const struct tallies *o = p->tallies;
-    double *noise = text_allocate(o->count * sizeof *noise);
-    size_t count = 0;
-    for (size_t i = 0; i < o->count; i++) {
-        if (tally_counts(o->items + i) && o->items[i].ok_count < 2) {
-            noise[count++] = tally_metric(o->items + i, "step_noise");
-        }
-    }
-    struct stats s = stats_of(noise, count);
-    if (s.median > NOISY) {
-        text_add(&p->markdown, "**The timings are noisy**: in half of the cells the "
-                               "steps spread over more than ");
-        human_number(&p->markdown, HUMAN_PERCENT, 100 * s.median);
-        text_add(&p->markdown, " of their median. Was the machine busy with something "
-                               "else? `--repeats 3` on a quiet one tells more.\n\n");
-    }
-    free(noise);
-    return s.median > NOISY;
-}
-
 static bool has_single_attempts(const struct page *p) {
     for (size_t i = 0; i < p->candidates->count; i++) {
         if (p->candidates->items[i].attempts == 1) {
@@ -468,7 +444,7 @@ bool answer_add(struct page *p, struct text *err) {
         return true;
     }
     bool timings = tallies_are_timings(p->tallies);
-    bool warned = timings && add_noise_warning(p);
+    bool warned = timings && trust_add(p);
     const size_t few = 3;
     bool in_words = p->candidates->workload_count <= few;
     struct table t = {0};

@@ -57,6 +57,11 @@ bool setting_add(struct page *p, struct text *err); /* what ran where, on what *
 bool method_add(struct page *p, struct text *err);  /* how the numbers were made */
 bool steps_add(struct page *p, struct text *err);   /* the loss, step by step */
 
+/* Why timings tell less than they seem to, for the answer; true where it asks for
+ * repeats. Nothing is said where there is nothing to warn of.
+ */
+bool trust_add(struct page *p);
+
 /* The best of the curves, for the answer; false, and nothing said, where there are
  * none.
  */

@@ -6,6 +6,7 @@
 #include "matrix/metric.h"
 #include "reports/fresh.h"
 #include "reports/markdown.h"
+#include "reports/neighbour.h"
 #include "reports/page.h"
 
 // Lines already said, so that a thousand cells of one machine take one line.
@@ -195,7 +196,14 @@ static void add_dates(struct page *p) {
     human_time(&p->markdown, last);
     text_add(&p->markdown, "; the cells took ");
     human_number(&p->markdown, HUMAN_SECONDS, (double)busy_ms / 1000);
-    text_add(&p->markdown, " in all\n");
+    text_add(&p->markdown, " in all");
+    struct text neighbours = {0};
+    if (neighbour_add_count(p->tallies, &neighbours)) {
+        text_addf(&p->markdown, ". %s, so their timings are not undisturbed",
+                text_get(&neighbours));
+    }
+    text_add(&p->markdown, "\n");
+    text_finish(&neighbours);
 }
 
 bool setting_add(struct page *p, struct text *err) {

@@ -359,10 +359,10 @@ static void settle(struct tally *o, const struct fresh *fresh) {
     o->tps_stats = o->peak_stats = stats_of(NULL, 0);
     struct text note = {0};
     note_profiles(o, &note);
+    o->attempts = kept;
     if (!count) {
         settle_without_record(o);
         add_note(o, &note);
-        free(kept);
         return;
     }
     o->last = kept[count - 1];
@@ -379,7 +379,6 @@ static void settle(struct tally *o, const struct fresh *fresh) {
     take_metrics(o, kept, count);
     note_other_ends(o, kept, count, &note);
     add_note(o, &note);
-    free(kept);
 }
 
 static void find_what_varies(struct tallies *o) {
@@ -414,6 +413,7 @@ void tallies_finish(struct tallies *o) {
     for (size_t i = 0; i < o->count; i++) {
         struct tally *item = o->items + i;
         free(item->stale);
+        free(item->attempts);
         free(item->metrics);
         free(item->cause);
         free(item->note);

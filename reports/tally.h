@@ -24,9 +24,10 @@ struct tally {
     const struct result_cell *result;  /* its attempts */
     const struct result_attempt *last; /* the attempt that gives the status, or NULL */
     enum status status;
-    char *stale;      /* what makes it stale; NULL where it is fresh */
-    size_t counted;   /* attempts that count */
-    size_t ok_count;  /* of them, those that ended ok */
+    char *stale; /* what makes it stale; NULL where it is fresh */
+    const struct result_attempt **attempts; /* those that count, ascending; owned */
+    size_t counted;                         /* so many */
+    size_t ok_count;                        /* of them, those that ended ok */
     double *metrics;  /* metric_count values, NAN unknown; derived ones included */
     struct range tps; /* tokens_per_s with its noise */
     struct stats tps_stats; /* over the repeats */
