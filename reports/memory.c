@@ -79,59 +79,104 @@ static void add_columns(struct table *t) {
     table_add_number(t, "rest_bytes", "rest", HUMAN_BYTES);
 }
 
+/* What the rows have, so that the page speaks of nothing else. */
+struct traits {
+    bool planned, compared, apart; /* a plan; one beside a peak; one that differs */
+    bool owned;                    /* what CUDA and its libraries took */
+    bool exceeding;                /* another engine's kinds, more than its peak */
+};
+
+// Another engine's kinds are each taken at a time of its own; ours are one plan's.
+static bool exceeds_peak(const struct tally *o, double peak) {
+    double sum = 0;
+    for (int k = 0; k < KIND_COUNT; k++) {
+        double bytes = measured(o, k);
+        sum += isfinite(bytes) ? bytes : 0;
+    }
+    return params_integer(&o->cell->params, PARAM_ENGINE) != ENGINE_NATIVE &&
+           sum > peak;
+}
+
+static void add_traits(struct traits *has, const struct tally *o) {
+    double planned = tally_metric(o, "planned_bytes");
+    double peak = tally_metric(o, "peak_bytes");
+    bool compared = isfinite(planned) && isfinite(peak);
+    has->planned |= isfinite(planned);
+    has->compared |= compared;
+    has->apart |= compared && planned != peak;
+    has->owned |= isfinite(tally_metric(o, "context_bytes"));
+    has->exceeding |= exceeds_peak(o, peak);
+}
+
+static void add_row(struct table *t, const struct tally *o) {
+    double planned = tally_metric(o, "planned_bytes");
+    double witness = tally_metric(o, "witness_bytes");
+    table_row(t);
+    table_put_text(t, o->cell->id);
+    table_put_text(t, o->cell->hash);
+    table_put_text(t, status_name(o->status));
+    for (int k = 0; k < KIND_COUNT; k++) {
+        put_kind(t, measured(o, k), recorded(o, kinds[k], "planned_bytes"));
+    }
+    table_put_number(t, planned);
+    table_put_number(t, tally_metric(o, "peak_bytes"));
+    table_put_number(t, tally_metric(o, "forward_bytes"));
+    table_put_number(t, tally_metric(o, "backward_bytes"));
+    table_put_number(t, witness);
+    table_put_number(t, witness - planned);
+    table_put_number(t, tally_metric(o, "context_bytes"));
+    table_put_number(t, tally_metric(o, "handles_bytes"));
+    table_put_number(t, tally_metric(o, "nccl_bytes"));
+    table_put_number(t, tally_metric(o, "rest_bytes"));
+}
+
+static void add_sentences(struct page *p, const struct traits *has) {
+    struct text *out = &p->markdown;
+    text_add(out, "The largest over the ranks. ");
+    if (has->apart) {
+        text_add(out, "Planned is what was reserved before the first step. ");
+    } else if (has->compared) {
+        text_add(out, "Planned and measured agree to the byte. ");
+    }
+    text_add(out, "The witness is the device's own word (on a CPU the kernel's) for "
+                  "the whole process");
+    if (has->planned) {
+        text_add(out, "; what it sees beyond the plan is what the plan leaves out: the "
+                      "data and their tokens, the program itself, its libraries and "
+                      "thread stacks");
+    }
+    text_add(out, ".");
+    if (has->owned) {
+        text_add(out,
+                " On a GPU: the context of CUDA, what streams and library handles "
+                "take, NCCL, and the rest, which is code loaded later, graphs and "
+                "rounding.");
+    }
+    if (has->exceeding) {
+        text_add(out, " PyTorch's kinds can add up to more than its peak: not all of "
+                      "them, gradients above all, need be alive at it.");
+    }
+    text_add(out, "\n\n");
+}
+
 bool memory_add(struct page *p, struct text *err) {
     const struct tallies *o = p->tallies;
     struct table t = {0};
+    struct traits has = {0};
     add_columns(&t);
-    bool planned_apart = false, owned = false;
     for (size_t i = 0; i < o->count; i++) {
         const struct tally *item = o->items + i;
-        double planned = tally_metric(item, "planned_bytes");
-        double peak = tally_metric(item, "peak_bytes");
-        double witness = tally_metric(item, "witness_bytes");
-        if (item->stale || !tally_trains(item) ||
-                (!isfinite(planned) && !isfinite(peak))) {
-            continue;
+        bool known = isfinite(tally_metric(item, "planned_bytes")) ||
+                     isfinite(tally_metric(item, "peak_bytes"));
+        if (!item->stale && tally_trains(item) && known) {
+            add_row(&t, item);
+            add_traits(&has, item);
         }
-        table_row(&t);
-        table_put_text(&t, item->cell->id);
-        table_put_text(&t, item->cell->hash);
-        table_put_text(&t, status_name(item->status));
-        for (int k = 0; k < KIND_COUNT; k++) {
-            put_kind(&t, measured(item, k), recorded(item, kinds[k], "planned_bytes"));
-        }
-        table_put_number(&t, planned);
-        table_put_number(&t, peak);
-        table_put_number(&t, tally_metric(item, "forward_bytes"));
-        table_put_number(&t, tally_metric(item, "backward_bytes"));
-        table_put_number(&t, witness);
-        table_put_number(&t, witness - planned);
-        table_put_number(&t, tally_metric(item, "context_bytes"));
-        table_put_number(&t, tally_metric(item, "handles_bytes"));
-        table_put_number(&t, tally_metric(item, "nccl_bytes"));
-        table_put_number(&t, tally_metric(item, "rest_bytes"));
-        owned |= isfinite(tally_metric(item, "context_bytes"));
-        planned_apart |= isfinite(planned) && isfinite(peak) && planned != peak;
     }
     bool ok = page_add_csv(p, &t, "memory", err);
     if (ok && t.row_count) {
-        text_add(&p->markdown, "## Memory by kind\n\n"
-                               "The largest over the ranks. ");
-        text_add(&p->markdown,
-                planned_apart ? "Planned is what was reserved before the first step. "
-                              : "Planned and measured agree to the byte. ");
-        text_add(&p->markdown,
-                "The witness is the device's own word (on a CPU the kernel's) for the "
-                "whole process; what it sees beyond the plan is what the plan leaves "
-                "out: the data and their tokens, the program itself, its libraries "
-                "and thread stacks.");
-        if (owned) {
-            text_add(&p->markdown,
-                    " On a GPU: the context of CUDA, what streams and library handles "
-                    "take, NCCL, and the rest, which is code loaded later, graphs and "
-                    "rounding.");
-        }
-        text_add(&p->markdown, "\n\n");
+        text_add(&p->markdown, "## Memory by kind\n\n");
+        add_sentences(p, &has);
         page_add_table(p, &t, "memory");
     }
     table_finish(&t);

@@ -36,8 +36,8 @@ static void report_runs(struct scene *s, const struct run *runs, size_t count) {
             snprintf(settings, sizeof settings, "batch=%zu", ++cells);
             folder_cell(&s->folder, "n", id, settings, NULL);
         }
-        struct record *r = folder_attempt(
-                &s->folder, (size_t)runs[i].cell, STATUS_OK, 100, MIB);
+        struct record *r =
+                folder_attempt(&s->folder, (size_t)runs[i].cell, STATUS_OK, 100, MIB);
         folder_metric(r, "step_noise", 0.5);
         set_span(r, runs + i);
     }
@@ -69,7 +69,8 @@ static void assert_disturbed(const struct run *runs, size_t count, const char *t
     scene_says(&s, "demo_report.md", words);
     scene_says(&s, "demo_report.md",
             "The timings are noisy**: in half of the cells the steps spread over more "
-            "than 50.0 % of their median. `--repeats 3` on a quiet machine tells more.");
+            "than 50.0 % of their median. `--repeats 3` on a quiet machine tells "
+            "more.");
     scene_close(&s);
 }
 
