@@ -15,9 +15,26 @@ void plan_finish(struct plan *p) {
     free(p->description);
     free(p->baseline);
     free(p->source);
-    free(p->command);
+    for (size_t i = 0; i < p->command_count; i++) {
+        free(p->commands[i]);
+    }
+    free(p->commands);
     cells_finish(&p->cells);
     *p = (struct plan){0};
+}
+
+/* Append `command` unless it is there, or is empty. */
+static void add_command(struct plan *p, const char *command) {
+    for (size_t i = 0; i < p->command_count; i++) {
+        if (!strcmp(p->commands[i], command)) {
+            return;
+        }
+    }
+    if (*command) {
+        size_t bytes = (p->command_count + 1) * sizeof *p->commands;
+        p->commands = text_reallocate(p->commands, bytes);
+        p->commands[p->command_count++] = text_copy(command);
+    }
 }
 
 /* Room for `count` more cells. */
@@ -59,8 +76,8 @@ void plan_init(struct plan *p, const struct document *d, const struct cells *cel
         const char *command) {
     *p = (struct plan){.matrix = text_copy(document_name(d)),
             .description = text_copy(document_description(d)),
-            .source = text_copy(document_path(d)),
-            .command = text_copy(command)};
+            .source = text_copy(document_path(d))};
+    add_command(p, command);
     make_room(&p->cells, cells->count);
     for (size_t i = 0; i < cells->count; i++) {
         if (!strcmp(cells->items[i].matrix, p->matrix)) {
@@ -94,7 +111,10 @@ static json_t *cell_to_json(const struct cell *cell, size_t position) {
 }
 
 json_t *plan_to_json(const struct plan *p, bool selected_only) {
-    json_t *cells = json_array(), *excluded = json_array();
+    json_t *cells = json_array(), *excluded = json_array(), *commands = json_array();
+    for (size_t i = 0; i < p->command_count; i++) {
+        json_array_append_new(commands, fields_string(p->commands[i]));
+    }
     for (size_t i = 0; i < p->cells.count; i++) {
         const struct cell *cell = &p->cells.items[i];
         if (cell->selected || !selected_only) {
@@ -105,8 +125,8 @@ json_t *plan_to_json(const struct plan *p, bool selected_only) {
     return json_pack("{s:i, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "format", PLAN_FORMAT,
             "matrix", fields_string(p->matrix), "description",
             fields_string(p->description), "baseline", fields_string(p->baseline),
-            "source", fields_string(p->source), "command", fields_string(p->command),
-            "cells", cells, "excluded", excluded);
+            "source", fields_string(p->source), "commands", commands, "cells", cells,
+            "excluded", excluded);
 }
 
 bool plan_write(const char *path, const struct plan *p, struct text *err) {
@@ -178,6 +198,23 @@ static void restore_order(struct cells *c, const size_t *positions) {
     free(placed);
 }
 
+static bool read_commands(
+        struct plan *p, struct fields *f, const char *name, struct text *err) {
+    if (!json_object_get(f->object, "commands")) {
+        add_command(p, fields_text(f, "command"));
+        return true;
+    }
+    const json_t *list = fields_array(f, "commands");
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        const char *command = json_string_value(json_array_get(list, i));
+        if (!command) {
+            return text_fail(err, "%s: found a command that is no text", name);
+        }
+        add_command(p, command);
+    }
+    return true;
+}
+
 static bool read_root(
         struct plan *p, const json_t *root, const char *name, struct text *err) {
     struct fields f = {.object = root};
@@ -190,9 +227,9 @@ static bool read_root(
     p->description = fields_copy(&f, "description");
     p->baseline = fields_copy(&f, "baseline");
     p->source = fields_copy(&f, "source");
-    p->command = fields_copy(&f, "command");
+    bool has_commands = read_commands(p, &f, name, err);
     const json_t *lists[] = {fields_array(&f, "cells"), fields_array(&f, "excluded")};
-    if (!fields_end(&f, name, err)) {
+    if (!has_commands || !fields_end(&f, name, err)) {
         return false;
     }
     size_t room = json_array_size(lists[0]) + json_array_size(lists[1]), count = 0;
@@ -243,7 +280,23 @@ static int by_identity(const void *a, const void *b) {
     return order ? order : strcmp(x->hash, y->hash);
 }
 
+static void merge_commands(struct plan *now, const struct plan *old) {
+    struct plan both = {0};
+    const struct plan *in_order[] = {old, now};
+    for (int k = 0; k < 2; k++) {
+        for (size_t i = 0; i < in_order[k]->command_count; i++) {
+            add_command(&both, in_order[k]->commands[i]);
+        }
+    }
+    struct plan replaced = {
+            .commands = now->commands, .command_count = now->command_count};
+    now->commands = both.commands;
+    now->command_count = both.command_count;
+    plan_finish(&replaced);
+}
+
 void plan_merge(struct plan *now, const struct plan *old) {
+    merge_commands(now, old);
     struct cells *c = &now->cells;
     size_t known = c->count;
     make_room(c, old->cells.count);

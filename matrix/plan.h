@@ -3,13 +3,14 @@
  * made. And `plan --json`, which prints the same shape:
  *
  *   {"format": 1, "matrix": …, "description": …, "baseline": …, "source": path,
- *    "command": …, "cells": [{"cell", "experiment", "hash", "position", "tags": […],
+ *    "commands": […], "cells": [{"cell", "experiment", "hash", "position", "tags": […],
  *    "expect", "from_set", "params": {…}}], "excluded": [{…, "because"}]}
  *
  * `params` holds the parameters that differ from their default: the others are those of
  * `runner plan --help`. `position` counts cells and excluded ones together, in the
  * order of the file. `baseline` is the id of the baseline's one cell, "" where the file
- * names none.
+ * names none. `commands` are those that filled the folder, each once, in the order they
+ * were first given; a file that has a single `command` instead is older, and is read.
  */
 #ifndef MATRIX_PLAN_H
 #define MATRIX_PLAN_H
@@ -22,13 +23,15 @@
 #include "matrix/text.h"
 
 struct plan {
-    char *matrix, *description, *baseline, *source, *command;
+    char *matrix, *description, *baseline, *source;
+    char **commands;
+    size_t command_count;
     struct cells cells; /* excluded ones included */
 };
 
 /*
  * The plan of one document: copies of those of `cells` that are its own. `command` is
- * how to run it again. The caller keeps everything and owes plan_finish().
+ * how to run it again, "" for none. The caller keeps everything and owes plan_finish().
  */
 void plan_init(struct plan *p, const struct document *d, const struct cells *cells,
         const char *command);
@@ -52,8 +55,9 @@ json_t *plan_to_json(const struct plan *p, bool selected_only);
 
 /*
  * Add to `now` those cells of `old` that `--set` made and that `now` has not, by id and
- * hash; where `now` has the cell as an excluded one, `--set` brings it back. Everything
- * else of `old` is gone from the file, and goes. Cells are copied.
+ * hash; where `now` has the cell as an excluded one, `--set` brings it back. Every
+ * other cell of `old` is gone from the file, and goes. Cells are copied. The commands
+ * of `old` come before those of `now`.
  */
 void plan_merge(struct plan *now, const struct plan *old);
 

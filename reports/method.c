@@ -99,13 +99,22 @@ static void add_noise(struct page *p) {
             100 * CANDIDATE_MEMORY_TIE, 100 * CANDIDATE_QUALITY_TIE);
 }
 
-static void add_command(struct page *p) {
+static void add_commands(struct page *p) {
     const struct plan *plan = &p->tallies->results->plan;
-    if (!plan->command || !*plan->command) {
+    struct text lines = {0};
+    if (!plan->command_count) {
         return;
     }
+    for (size_t i = 0; i < plan->command_count; i++) {
+        text_addf(&lines, "%s%s", i ? "\n" : "", plan->commands[i]);
+    }
     text_add(&p->markdown, "## To repeat it\n\n");
-    markdown_add_block(&p->markdown, "sh", plan->command);
+    if (plan->command_count > 1) {
+        text_add(&p->markdown, "Several runs filled this folder; each command stands "
+                               "where it was first given.\n\n");
+    }
+    markdown_add_block(&p->markdown, "sh", text_get(&lines));
+    text_finish(&lines);
     if (plan->source && *plan->source) {
         text_add(&p->markdown, "The matrix is ");
         markdown_add_code(&p->markdown, plan->source);
@@ -136,7 +145,7 @@ bool method_add(struct page *p, struct text *err) {
     text_add(&p->markdown, "- Every number here is raw, in bytes and unrounded, in ");
     markdown_add_code(&p->markdown, text_get(&name));
     text_add(&p->markdown, ", one row per planned cell.\n\n");
-    add_command(p);
+    add_commands(p);
     text_finish(&name);
     return true;
 }

@@ -93,7 +93,8 @@ static void what_is_written_reads_back(void **state) {
     assert_string_equal(back.description, "Which?");
     assert_string_equal(back.baseline, "e/lr=2");
     assert_string_equal(back.source, "x/m.yaml");
-    assert_string_equal(back.command, "runner x/m.yaml");
+    assert_int_equal(back.command_count, 1);
+    assert_string_equal(back.commands[0], "runner x/m.yaml");
     assert_same_cells(&plan.cells, &back.cells);
     plan_finish(&plan);
     plan_finish(&back);
@@ -181,6 +182,17 @@ static void damaged_plans_are_named(void **state) {
              "\"excluded\": "
              "[]}",
                     "x: found no valid 'cell', expected a text"},
+            {"{\"format\": 1, \"matrix\": \"m\", \"description\": \"\", \"baseline\": "
+             "\"\", \"source\": \"\", \"commands\": [\"r\", 1], \"cells\": [], "
+             "\"excluded\": []}",
+                    "x: found a command that is no text"},
+            {"{\"format\": 1, \"matrix\": \"m\", \"description\": \"\", \"baseline\": "
+             "\"\", \"source\": \"\", \"commands\": \"r\", \"cells\": [], "
+             "\"excluded\": []}",
+                    "x: found no valid 'commands', expected a list"},
+            {"{\"format\": 1, \"matrix\": \"m\", \"description\": \"\", \"baseline\": "
+             "\"\", \"source\": \"\", \"cells\": [], \"excluded\": []}",
+                    "x: found no valid 'command', expected a text"},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         struct plan plan;
@@ -210,6 +222,43 @@ static void cells_of_an_earlier_set_stay_in_the_plan(void **state) {
     plan_finish(&old);
     plan_finish(&now);
     plan_finish(&gone);
+}
+
+static struct plan make_commanded(const char *commands) {
+    struct text json = {0}, err = {0};
+    struct plan plan;
+    text_addf(&json,
+            "{\"format\": 1, \"matrix\": \"m\", \"description\": \"\", "
+            "\"baseline\": \"\", \"source\": \"\", %s, \"cells\": [], "
+            "\"excluded\": []}",
+            commands);
+    assert_true(plan_parse("x", text_get(&json), json.size, &plan, &err));
+    text_finish(&json);
+    return plan;
+}
+
+static void every_command_that_filled_a_folder_is_kept_once(void **state) {
+    (void)state;
+    struct text err = {0};
+    // What was written before there could be several.
+    struct plan old = make_commanded("\"command\": \"runner a\"");
+    struct plan now = make_commanded("\"commands\": [\"runner b\"]");
+    struct plan again = make_commanded("\"commands\": [\"runner a\"]"), back;
+    assert_int_equal(old.command_count, 1);
+    plan_merge(&now, &old);
+    plan_merge(&again, &now);
+    assert_true(plan_write(path_of("plan.json"), &again, &err));
+    assert_true(plan_read(path_of("plan.json"), &back, &err));
+    assert_int_equal(back.command_count, 2);
+    assert_string_equal(back.commands[0], "runner a");
+    assert_string_equal(back.commands[1], "runner b");
+    plan_finish(&old);
+    plan_finish(&now);
+    plan_finish(&again);
+    plan_finish(&back);
+    struct plan none = make_commanded("\"command\": \"\"");
+    assert_int_equal(none.command_count, 0);
+    plan_finish(&none);
 }
 
 static void set_brings_an_excluded_cell_into_the_plan(void **state) {
@@ -326,6 +375,7 @@ int main(void) {
             cmocka_unit_test(every_truncation_is_refused_in_one_sentence),
             cmocka_unit_test(damaged_plans_are_named),
             cmocka_unit_test(cells_of_an_earlier_set_stay_in_the_plan),
+            cmocka_unit_test(every_command_that_filled_a_folder_is_kept_once),
             cmocka_unit_test(set_brings_an_excluded_cell_into_the_plan),
             cmocka_unit_test(attempts_are_read_in_order_and_damage_is_kept),
             cmocka_unit_test(a_folder_without_a_plan_is_one_sentence),

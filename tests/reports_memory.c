@@ -60,7 +60,8 @@ static void pytorch_alone_has_no_plan_to_agree_with(void **state) {
     scene_open(&s, "");
     add_torch(&s, 8 * MIB, MIB);
     scene_report(&s);
-    scene_says(&s, "demo_report.md", "(on a CPU the kernel's) for the whole process.\n");
+    scene_says(
+            &s, "demo_report.md", "(on a CPU the kernel's) for the whole process.\n");
     scene_is_silent(&s, "demo_report.md", AGREE);
     scene_is_silent(&s, "demo_report.md", RESERVED);
     scene_is_silent(&s, "demo_report.md", BEYOND);

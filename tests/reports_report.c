@@ -148,6 +148,26 @@ static void names_that_need_escapes_break_nothing(void **state) {
     scene_close(&s);
 }
 
+static void all_commands_of_a_folder_are_shown(void **state) {
+    (void)state;
+    struct scene s = {0};
+    scene_open(&s, "");
+    folder_ran(&s.folder, "a", "a", "", 100, MIB);
+    scene_report(&s);
+    scene_is_silent(&s, "demo_report.md", "Several runs filled this folder");
+    folder_command(&s.folder, "runner run matrix/demo.yaml --tags b");
+    scene_report(&s);
+    scene_says(&s, "demo_report.md",
+            "## To repeat it\n\n"
+            "Several runs filled this folder; each command stands where it was first "
+            "given.\n\n"
+            "```sh\n"
+            "runner run matrix/demo.yaml\n"
+            "runner run matrix/demo.yaml --tags b\n"
+            "```\n");
+    scene_close(&s);
+}
+
 static void a_folder_without_a_plan_is_one_sentence(void **state) {
     (void)state;
     struct scene s = {0};
@@ -277,6 +297,7 @@ int main(void) {
             cmocka_unit_test(smoke_matrix_gives_the_golden_report),
             cmocka_unit_test(writing_twice_gives_the_same_bytes),
             cmocka_unit_test(names_that_need_escapes_break_nothing),
+            cmocka_unit_test(all_commands_of_a_folder_are_shown),
             cmocka_unit_test(a_folder_without_a_plan_is_one_sentence),
             cmocka_unit_test(a_plan_cannot_write_outside_its_folder),
             cmocka_unit_test(records_with_odd_types_break_nothing),

@@ -59,6 +59,9 @@ run m.yaml --skip crash
 expect "an expected crash and an out-of-memory pass" 0
 run m.yaml --only memory --strict
 expect "--strict refuses an out-of-memory" 1
+commands=$(sed -n 's/^build\/runner //p' results/m/m_report.md | xargs)
+wanted="m.yaml --tags good m.yaml m.yaml --skip crash m.yaml --only memory"
+[ "$commands" = "$wanted" ] || not_ok "the report has each command once: $commands"
 run m.yaml
 expect "a failure stands, and still exits 1" 1 '0 attempts'
 run m.yaml --retry crashed

@@ -23,8 +23,15 @@ void folder_init(struct folder *f, const char *matrix, const char *description,
     p->description = text_copy(description);
     p->baseline = text_copy(baseline);
     p->source = text_copy("matrix/demo.yaml");
-    p->command = text_copy("runner run matrix/demo.yaml");
+    folder_command(f, "runner run matrix/demo.yaml");
     f->results.folder = text_copy("results");
+}
+
+void folder_command(struct folder *f, const char *command) {
+    struct plan *p = &f->results.plan;
+    p->commands =
+            text_reallocate(p->commands, (p->command_count + 1) * sizeof *p->commands);
+    p->commands[p->command_count++] = text_copy(command);
 }
 
 void folder_finish(struct folder *f) {
@@ -43,7 +50,10 @@ void folder_finish(struct folder *f) {
     free(p->description);
     free(p->baseline);
     free(p->source);
-    free(p->command);
+    for (size_t i = 0; i < p->command_count; i++) {
+        free(p->commands[i]);
+    }
+    free(p->commands);
     free(p->cells.items);
     free(f->results.folder);
     *f = (struct folder){0};

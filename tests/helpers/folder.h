@@ -13,10 +13,13 @@ struct folder {
     size_t capacity;
 };
 
-/* A matrix of this name, description and baseline ("" for none). */
+/* A matrix of this name, description and baseline ("" for none), run by one command. */
 void folder_init(struct folder *f, const char *matrix, const char *description,
         const char *baseline);
 void folder_finish(struct folder *f);
+
+/* One more command that filled it. */
+void folder_command(struct folder *f, const char *command);
 
 /*
  * Add a cell whose parameters are `settings` ("batch=4 kernel=flash"); its place is
