@@ -199,7 +199,7 @@ static void add_dates(struct page *p) {
     text_add(&p->markdown, " in all");
     struct text neighbours = {0};
     if (neighbour_add_count(p->tallies, &neighbours)) {
-        text_addf(&p->markdown, ". %s, so their timings are not undisturbed",
+        text_addf(&p->markdown, ". %s, so their timings may be disturbed",
                 text_get(&neighbours));
     }
     text_add(&p->markdown, "\n");

@@ -11,8 +11,7 @@ static bool add_neighbours(struct page *p) {
     bool had = neighbour_add_count(p->tallies, &count);
     if (had) {
         text_addf(&p->markdown,
-                "**The timings are not undisturbed**: %s. Run again one at a time, "
-                "with "
+                "**The timings may be disturbed**: %s. One at a time, run again with "
                 "`--fresh`, they tell more.\n\n",
                 text_get(&count));
     }
