@@ -317,6 +317,8 @@ bool answer_add(struct page *p, struct text *err) {
         struct table ranked = {0};
         recommendation_fill(p, 2, &ranked);
         page_add_table(p, &ranked, "recommendations");
+        text_add(&p->markdown,
+                table_is_noted(&ranked, PAGE_ROWS) ? RECOMMENDATION_NOTE "\n\n" : "");
         table_finish(&ranked);
     }
     bool ok = page_add_csv(p, &t, "recommendations", err);

@@ -78,6 +78,16 @@ bool candidate_ties_quality(const struct candidate *a, const struct candidate *b
     return fabs(ratio - 1) <= CANDIDATE_QUALITY_TIE;
 }
 
+size_t candidate_count_ties(
+        const struct workload *w, const struct candidate *winner, candidate_ties ties) {
+    size_t count = 0;
+    for (size_t i = 0; i < w->count; i++) {
+        const struct candidate *c = w->candidates + i;
+        count += c != winner && ties(c, winner);
+    }
+    return count;
+}
+
 bool candidate_may_drift(const struct candidate *a, const struct candidate *b) {
     return a->attempts < 2 || b->attempts < 2;
 }

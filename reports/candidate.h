@@ -45,9 +45,14 @@ void candidates_init(struct candidates *c, const struct tallies *o);
 void candidates_finish(struct candidates *c);
 
 /* Whether `a` cannot be told from `b`. */
+typedef bool (*candidate_ties)(const struct candidate *a, const struct candidate *b);
 bool candidate_ties_speed(const struct candidate *a, const struct candidate *b);
 bool candidate_ties_memory(const struct candidate *a, const struct candidate *b);
 bool candidate_ties_quality(const struct candidate *a, const struct candidate *b);
+
+/* How many others tie with `winner`: where any do, nobody wins. */
+size_t candidate_count_ties(
+        const struct workload *w, const struct candidate *winner, candidate_ties ties);
 
 /* Whether a difference in speed may be drift: it takes two attempts on both sides. */
 bool candidate_may_drift(const struct candidate *a, const struct candidate *b);

@@ -6,11 +6,21 @@
 
 #include "reports/page.h"
 
-/* A row for each workload that has `least` candidates or more. */
+/* What the sign behind a figure in the table means. */
+#define RECOMMENDATION_NOTE                                                            \
+    TABLE_NOTE " A tie: others are within noise of it, or count as equal."
+
+/*
+ * A row for each workload that has `least` candidates or more. Where several tie, the
+ * row names the one that measured best, its figure is noted, and CSV has how many
+ * others tie with it.
+ */
 void recommendation_fill(const struct page *p, size_t least, struct table *t);
 
-/* Append a line each for speed, memory and quality: what wins how many workloads. Only
- * those in which there was a choice count. */
+/*
+ * Append a line each for speed, memory and quality: what wins how many workloads. Only
+ * those in which there was a choice count; one that ends in a tie is won by nobody.
+ */
 void recommendation_add_wins(struct page *p);
 
 #endif

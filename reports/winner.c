@@ -28,10 +28,8 @@ static void add_figures(struct text *out, const struct candidate *c) {
     text_finish(&figures);
 }
 
-typedef bool (*ties_fn)(const struct candidate *, const struct candidate *);
-
 // How far a candidate is from the best, for sorting: less is better.
-static double rank_by(const struct candidate *c, ties_fn ties) {
+static double rank_by(const struct candidate *c, candidate_ties ties) {
     return ties == candidate_ties_speed    ? -c->tps.value
            : ties == candidate_ties_memory ? c->peak_bytes
                                            : c->ppl.value;
@@ -39,7 +37,8 @@ static double rank_by(const struct candidate *c, ties_fn ties) {
 
 // The candidate after `last` among those that tie with `winner`; NULL after all.
 static const struct candidate *next_tie(const struct workload *w,
-        const struct candidate *winner, const struct candidate *last, ties_fn ties) {
+        const struct candidate *winner, const struct candidate *last,
+        candidate_ties ties) {
     const struct candidate *next = NULL;
     for (size_t i = 0; i < w->count; i++) {
         const struct candidate *c = w->candidates + i;
@@ -58,7 +57,7 @@ static const struct candidate *next_tie(const struct workload *w,
 
 // "`a`, `b` and 3 more": what ties with `winner`, the nearest first.
 static size_t add_ties(struct text *out, const struct workload *w,
-        const struct candidate *winner, ties_fn ties) {
+        const struct candidate *winner, candidate_ties ties) {
     size_t count = 0;
     for (const struct candidate *c = NULL; (c = next_tie(w, winner, c, ties));) {
         if (count < NAMES_MOST) {
@@ -85,7 +84,7 @@ static double against_baseline(
 }
 
 static void add_tied(struct page *p, const struct workload *w,
-        const struct candidate *winner, ties_fn ties, const char *sentence) {
+        const struct candidate *winner, candidate_ties ties, const char *sentence) {
     struct text names = {0};
     if (add_ties(&names, w, winner, ties)) {
         text_addf(&p->markdown, " %s: %s.", sentence, text_get(&names));

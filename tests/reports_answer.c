@@ -115,6 +115,67 @@ static void where_no_technique_wins_twice_each_winner_is_named(void **state) {
     scene_close(&s);
 }
 
+// Kernels 0 naive and 1 flash at one batch, with these speeds, MiB and perplexities.
+static void add_rivals(struct scene *s, int batch, const double tps[2],
+        const double mib[2], const double ppl[2]) {
+    for (int k = 0; k < 2; k++) {
+        char id[64], settings[64];
+        snprintf(id, sizeof id, "n/batch=%d,kernel=%d", batch, k);
+        snprintf(settings, sizeof settings, "batch=%d kernel=%s", batch,
+                k ? "flash" : "naive");
+        struct record *r =
+                folder_ran(&s->folder, "n", id, settings, tps[k], mib[k] * MIB);
+        folder_metric(r, "val_ppl", ppl[k]);
+    }
+}
+
+static void a_tie_is_won_by_nobody(void **state) {
+    (void)state;
+    static const double flash[] = {100, 150}, level[] = {100, 100};
+    static const double equal[] = {5, 5}, hardly[] = {5.04, 5}, worse[] = {5.06, 5};
+    struct scene s = {0};
+    scene_open(&s, "");
+    add_rivals(&s, 1, flash, level, equal);
+    add_rivals(&s, 2, flash, level, hardly);
+    add_rivals(&s, 3, level, level, worse);
+    add_rivals(&s, 4, flash, level, equal);
+    scene_report(&s);
+    scene_says(&s, "demo_report.md",
+            "- **Fastest** most often: `kernel=flash`, in 3 of 4 workloads; a tie in 1."
+            "\n- **Leanest**: a tie in 4 of 4 workloads."
+            "\n- **Best quality**: `n/batch=3,kernel=1` with `batch=3`; a tie in 3 of "
+            "4 "
+            "workloads.\n");
+    scene_says(&s, "demo_report.md",
+            "| `n/batch=2,kernel=1` | 150 | `n/batch=2,kernel=1` | 100.0 MiB † | "
+            "`n/batch=2,kernel=1` | 5.000 † |");
+    scene_says(&s, "demo_report.md",
+            "| `n/batch=3,kernel=0` | 100 † | `n/batch=3,kernel=0` | 100.0 MiB † | "
+            "`n/batch=3,kernel=1` | 5.000 |");
+    scene_says(&s, "demo_report.md", "\n† A tie: ");
+    scene_says(&s, "demo_recommendations.csv",
+            "batch=3,2,\"n/batch=3,kernel=0\",100,1,\"n/batch=3,kernel=0\",104857600,1,"
+            "\"n/batch=3,kernel=1\",5,0\n");
+    scene_close(&s);
+}
+
+static void techniques_that_win_as_often_are_all_named(void **state) {
+    (void)state;
+    static const double first[] = {2, 1}, second[] = {1, 2};
+    struct scene s = {0};
+    scene_open(&s, "");
+    for (int batch = 1; batch <= 4; batch++) {
+        add_rivals(&s, batch, batch % 2 ? first : second, first, second);
+    }
+    scene_report(&s);
+    scene_says(&s, "demo_report.md",
+            "- **Fastest** most often: `kernel=flash`, `kernel=naive`, in 2 of 4 "
+            "workloads each.\n");
+    scene_is_silent(&s, "demo_report.md", "a tie in");
+    scene_is_silent(&s, "demo_report.md", "A tie");
+    scene_close(&s);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
             cmocka_unit_test(one_cell_is_not_ranked_against_itself),
@@ -122,6 +183,8 @@ int main(void) {
             cmocka_unit_test(different_work_is_never_ranked),
             cmocka_unit_test(many_workloads_are_summed_up),
             cmocka_unit_test(where_no_technique_wins_twice_each_winner_is_named),
+            cmocka_unit_test(a_tie_is_won_by_nobody),
+            cmocka_unit_test(techniques_that_win_as_often_are_all_named),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
