@@ -36,45 +36,73 @@ static void add_counts(struct page *p) {
     text_add(&p->markdown, "\n\n");
 }
 
-// A matrix that states what should happen is answered by whether it did.
-static void add_expectations(struct page *p) {
-    const struct tallies *o = p->tallies;
-    size_t stated = 0;
-    size_t exact = 0;
-    size_t elsewhere = 0;
-    struct text broken = {0};
+// What came of the cells whose status the matrix states.
+struct stated {
+    size_t tried;
+    size_t exact;       /* of them, those that ended in it */
+    size_t elsewhere;   /* unsupported here, which passes */
+    size_t missed;      /* all others */
+    struct text misses; /* their names, as many as a reader bears; owned */
+    size_t left;        /* not run */
+};
+
+static struct stated hold_against_stated(const struct tallies *o) {
+    struct stated s = {0};
     for (size_t i = 0; i < o->count; i++) {
         const struct tally *t = o->items + i;
         if (t->cell->expect < 0 || t->cell->excluded) {
             continue;
         }
-        stated++;
+        if (t->status == STATUS_NOT_RUN) {
+            s.left++;
+            continue;
+        }
+        s.tried++;
         if ((int)t->status == t->cell->expect) {
-            exact++;
+            s.exact++;
         } else if (tally_met_expectation(t)) {
-            elsewhere++;
-        } else if (stated - exact - elsewhere <= NAMES_MOST) {
-            text_add(&broken, broken.size ? ", " : "");
-            markdown_add_code(&broken, t->cell->id);
-            text_addf(&broken, " (%s)", status_name(t->status));
+            s.elsewhere++;
+        } else if (s.missed++ < NAMES_MOST) {
+            text_add(&s.misses, s.misses.size ? ", " : "");
+            markdown_add_code(&s.misses, t->cell->id);
+            text_addf(&s.misses, " (%s)", status_name(t->status));
         }
     }
-    if (stated) {
-        text_addf(&p->markdown, "%zu of ", exact);
-        human_plural(&p->markdown, stated, "cell");
-        text_add(&p->markdown, " with a stated status ended in exactly that");
-        if (elsewhere) {
-            text_addf(&p->markdown, ", %zu %s unsupported on this machine", elsewhere,
-                    elsewhere == 1 ? "is" : "are");
-        }
-        size_t others = stated - exact - elsewhere;
-        if (others) {
-            text_addf(&p->markdown, ", **%zu did not**: %s", others, text_get(&broken));
-            text_add(&p->markdown, others > NAMES_MOST ? ", …" : "");
-        }
-        text_add(&p->markdown, ".\n\n");
+    return s;
+}
+
+static void add_tried(struct text *out, const struct stated *s) {
+    text_addf(out, "%zu of ", s->exact);
+    human_plural(out, s->tried, s->left ? "tried cell" : "cell");
+    text_add(out, " with a stated status ended in exactly that");
+    if (s->elsewhere) {
+        text_addf(out, ", %zu %s unsupported on this machine", s->elsewhere,
+                s->elsewhere == 1 ? "is" : "are");
     }
-    text_finish(&broken);
+    if (s->missed) {
+        text_addf(out, ", **%zu did not**: %s", s->missed, text_get(&s->misses));
+        text_add(out, s->missed > NAMES_MOST ? ", …" : "");
+    }
+    text_add(out, ".");
+}
+
+// A matrix that states what should happen is answered by whether it did. What was not
+// run missed nothing and is told apart.
+static void add_expectations(struct page *p) {
+    struct text *out = &p->markdown;
+    struct stated s = hold_against_stated(p->tallies);
+    const char *were = s.left == 1 ? "was" : "were";
+    if (s.tried) {
+        add_tried(out, &s);
+    }
+    if (s.tried && s.left) {
+        text_addf(out, " %zu more %s not run.", s.left, were);
+    } else if (s.left) {
+        human_plural(out, s.left, "cell");
+        text_addf(out, " with a stated status %s not run.", were);
+    }
+    text_add(out, s.tried || s.left ? "\n\n" : "");
+    text_finish(&s.misses);
 }
 
 void coverage_add(struct page *p) {

@@ -32,9 +32,10 @@ static void add_row(struct table *t, const struct tally *o) {
     struct text expected = {0};
     if (expect >= 0) {
         text_add(&expected, status_name((enum status)expect));
-        text_add(&expected, (int)o->status == expect   ? ""
-                            : tally_met_expectation(o) ? ", passes"
-                                                       : ", not met");
+        text_add(&expected, (int)o->status == expect      ? ""
+                            : tally_met_expectation(o)    ? ", passes"
+                            : o->status == STATUS_NOT_RUN ? ""
+                                                          : ", not met");
     }
     table_put_text(t, text_get(&expected));
     text_finish(&expected);
@@ -136,23 +137,38 @@ static void add_notes(struct page *p) {
     text_add(&p->markdown, count ? "\n" : "");
 }
 
+// Rows in this order, so that a page that shows the first ones only shows those that
+// ask for something.
+enum place { NOT_MET, AS_STATED, NOT_TRIED, NO_HOLE };
+
+static enum place place_of(const struct tally *o) {
+    if (o->status == STATUS_NOT_RUN || o->status == STATUS_EXCLUDED) {
+        return NOT_TRIED;
+    }
+    bool met = tally_met_expectation(o);
+    if (o->status == STATUS_OK && (met || o->cell->expect < 0)) {
+        return NO_HOLE;
+    }
+    return met ? AS_STATED : NOT_MET;
+}
+
 bool hole_add(struct page *p, struct text *err) {
     const struct tallies *o = p->tallies;
     struct table t = {0};
     bool present[STATUS_COUNT] = {false};
-    bool unexpected = false;
     add_columns(&t);
-    for (size_t i = 0; i < o->count; i++) {
-        const struct tally *item = o->items + i;
-        bool met = tally_met_expectation(item);
-        if (item->status != STATUS_OK) {
-            add_row(&t, item);
-            present[item->status] |= !met;
-        } else if (item->cell->expect >= 0 && !met) {
-            add_row(&t, item);
-            unexpected = true;
+    for (int place = NOT_MET; place < NO_HOLE; place++) {
+        for (size_t i = 0; i < o->count; i++) {
+            const struct tally *item = o->items + i;
+            if ((int)place_of(item) == place) {
+                add_row(&t, item);
+                present[item->status] |= !tally_met_expectation(item);
+            }
         }
     }
+    // What ended ok asks for no remedy, only for a look.
+    bool unexpected = present[STATUS_OK];
+    present[STATUS_OK] = false;
     bool ok = page_add_csv(p, &t, "not_ok", err);
     if (ok && t.row_count) {
         text_add(&p->markdown, "## Cells that are not ok");

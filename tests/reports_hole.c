@@ -112,6 +112,53 @@ static void ok_against_what_is_expected_is_listed(void **state) {
     scene_close(&s);
 }
 
+// A cell that was planned with a stated status and not run.
+static void add_left(struct scene *s, int i) {
+    char id[16], settings[32];
+    snprintf(id, sizeof id, "n%d", i);
+    snprintf(settings, sizeof settings, "batch=%d", i + 1);
+    size_t at = folder_cell(&s->folder, "n", id, settings, NULL);
+    s->folder.results.plan.cells.items[at].expect = STATUS_CRASHED;
+}
+
+static void what_was_not_run_hides_nothing_that_missed(void **state) {
+    (void)state;
+    struct scene s = {0};
+    scene_open(&s, "");
+    // More than a page shows, before the cells that were tried.
+    const int many = 70;
+    for (int i = 0; i < many; i++) {
+        add_left(&s, i);
+    }
+    add_stated(&s, many, STATUS_CRASHED, STATUS_CRASHED);
+    add_stated(&s, many + 1, STATUS_CRASHED, STATUS_HANG);
+    folder_cell(&s.folder, "x", "x", "batch=99", "for a reason");
+    scene_report(&s);
+    scene_says(&s, "demo_report.md",
+            "\n1 of 2 tried cells with a stated status ended in exactly that, "
+            "**1 did not**: `n71` (hang). 70 more were not run.\n");
+    scene_says(&s, "demo_report.md",
+            "|:---|:---|:---|:---|\n| `n71` | hang | crashed, not met | it went wrong "
+            "(");
+    scene_says(&s, "demo_report.md", "| `n70` | crashed | crashed | it went wrong (");
+    scene_says(
+            &s, "demo_report.md", "| `n0` | not_run | crashed | not attempted yet |");
+    scene_says(&s, "demo_report.md", "… and 13 more rows; all 73 are in");
+    scene_close(&s);
+}
+
+static void with_nothing_tried_nothing_missed(void **state) {
+    (void)state;
+    struct scene s = {0};
+    scene_open(&s, "");
+    add_left(&s, 0);
+    scene_report(&s);
+    scene_says(&s, "demo_report.md", "\n1 cell with a stated status was not run.\n");
+    scene_is_silent(&s, "demo_report.md", "did not");
+    scene_is_silent(&s, "demo_report.md", "not met");
+    scene_close(&s);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
             cmocka_unit_test(torn_records_are_named_and_the_rest_reported),
@@ -119,6 +166,8 @@ int main(void) {
             cmocka_unit_test(stated_statuses_are_held_against_what_happened),
             cmocka_unit_test(faults_as_stated_ask_for_no_repeats),
             cmocka_unit_test(ok_against_what_is_expected_is_listed),
+            cmocka_unit_test(what_was_not_run_hides_nothing_that_missed),
+            cmocka_unit_test(with_nothing_tried_nothing_missed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
