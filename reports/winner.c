@@ -92,16 +92,33 @@ static void add_tied(struct page *p, const struct workload *w,
     text_finish(&names);
 }
 
-// Whether it leads another by more than noise that drift might explain all the same.
-static bool lead_may_drift(const struct workload *w, const struct candidate *c) {
+// The quickest of those that `c` leads by more than noise; NULL where there is none.
+static const struct candidate *next_rival(
+        const struct workload *w, const struct candidate *c) {
+    const struct candidate *next = NULL;
     for (size_t i = 0; i < w->count; i++) {
         const struct candidate *other = w->candidates + i;
         if (other != c && isfinite(other->tps.value) &&
-                !candidate_ties_speed(other, c) && candidate_may_drift(other, c)) {
-            return true;
+                !candidate_ties_speed(other, c) &&
+                (!next || other->tps.value > next->tps.value)) {
+            next = other;
         }
     }
-    return false;
+    return next;
+}
+
+// A lead beyond noise over the next one that drift might explain all the same.
+static void add_drift(
+        struct page *p, const struct workload *w, const struct candidate *c) {
+    const struct candidate *next = next_rival(w, c);
+    if (!next || !candidate_may_drift(next, c)) {
+        return;
+    }
+    bool both = next->attempts < 2 && c->attempts < 2;
+    text_add(&p->markdown, " Its lead over the next, ");
+    add_name(&p->markdown, next);
+    text_addf(&p->markdown, ", rests on %s: not told from drift.",
+            both ? "single attempts" : "a single attempt");
 }
 
 static void add_fastest(struct page *p, const struct workload *w) {
@@ -118,10 +135,7 @@ static void add_fastest(struct page *p, const struct workload *w) {
     }
     text_add(&p->markdown, ".");
     add_tied(p, w, c, candidate_ties_speed, "Within noise of it");
-    if (lead_may_drift(w, c)) {
-        text_add(&p->markdown, " Its lead over the others rests on single attempts: "
-                               "not told from drift.");
-    }
+    add_drift(p, w, c);
     text_add(&p->markdown, "\n");
 }
 

@@ -46,6 +46,41 @@ static void differences_within_noise_are_called_so(void **state) {
     scene_close(&s);
 }
 
+// What is said of the fastest cell's lead where the three kernels, from the fastest
+// down, have this many attempts.
+static void check_lead(const int attempts[3], const char *said) {
+    static const char *const kernels[] = {"flash", "fused", "naive"};
+    struct scene s = {0};
+    scene_open(&s, "");
+    for (int k = 0; k < 3; k++) {
+        char settings[64];
+        snprintf(settings, sizeof settings, "repeats=3 kernel=%s", kernels[k]);
+        size_t at = folder_cell(&s.folder, "n", kernels[k], settings, NULL);
+        for (int i = 0; i < attempts[k]; i++) {
+            folder_attempt(&s.folder, at, STATUS_OK, 300 - 100 * k + i, MIB);
+        }
+    }
+    scene_report(&s);
+    if (said) {
+        scene_says(&s, "demo_report.md", said);
+    } else {
+        scene_is_silent(&s, "demo_report.md", "Its lead");
+    }
+    scene_close(&s);
+}
+
+static void a_lead_is_held_against_the_next_one_only(void **state) {
+    (void)state;
+    check_lead((const int[]){3, 3, 1}, NULL);
+    check_lead((const int[]){3, 1, 3}, " Its lead over the next, `fused`, rests on a "
+                                       "single attempt: not told from "
+                                       "drift.\n");
+    check_lead((const int[]){1, 3, 3},
+            " Its lead over the next, `fused`, rests on a single attempt: ");
+    check_lead((const int[]){1, 1, 3},
+            " Its lead over the next, `fused`, rests on single attempts: ");
+}
+
 static void different_work_is_never_ranked(void **state) {
     (void)state;
     struct scene s = {0};
@@ -180,6 +215,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
             cmocka_unit_test(one_cell_is_not_ranked_against_itself),
             cmocka_unit_test(differences_within_noise_are_called_so),
+            cmocka_unit_test(a_lead_is_held_against_the_next_one_only),
             cmocka_unit_test(different_work_is_never_ranked),
             cmocka_unit_test(many_workloads_are_summed_up),
             cmocka_unit_test(where_no_technique_wins_twice_each_winner_is_named),

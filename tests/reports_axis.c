@@ -32,7 +32,8 @@ static void single_attempts_prove_no_difference(void **state) {
                 "× the speed of `naive` (single attempts: not told from drift; 1 like");
         scene_says(&s, "demo_by_kernel.csv", ",single attempts: not told from drift");
         scene_says(&s, "demo_report.md",
-                "Its lead over the others rests on single attempts: not told from");
+                i ? "Its lead over the next, `b`, rests on a single attempt: not told"
+                  : "Its lead over the next, `b`, rests on single attempts: not told");
         scene_says(&s, "demo_report.md", "`--repeats 3` tells more.");
         scene_is_silent(&s, "demo_report.md", "(slower;");
         scene_close(&s);
