@@ -136,8 +136,8 @@ void table_show(const struct table *t, size_t row, size_t column, struct text *o
         return;
     }
     human_number(out, t->columns[column].kind, v->number);
-    // Repeats that agree to every digit shown need no "± 0.0 %" to say so.
-    if (v->spread_pct >= 0.05) {
+    // Repeats that agree to every digit are no single attempt: "± 0.0 %" says so.
+    if (isfinite(v->spread_pct)) {
         text_addf(out, " \xc2\xb1 %.1f %%", v->spread_pct);
     }
     text_add(out, v->noted ? " " TABLE_NOTE : "");

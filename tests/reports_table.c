@@ -82,6 +82,22 @@ static void markdown_escapes_names_and_drops_empty_columns(void **state) {
     table_finish(&t);
 }
 
+static void repeats_that_agree_are_told_from_a_single_attempt(void **state) {
+    (void)state;
+    struct table t = {0};
+    table_add_number(&t, "n", "n", HUMAN_COUNT);
+    static const double spreads[] = {0, 0.04, 0.05, NAN};
+    for (size_t i = 0; i < 4; i++) {
+        table_row(&t);
+        table_put_spread(&t, 7, spreads[i]);
+    }
+    struct text out = {0};
+    markdown_add_table(&out, &t, 10, "x.csv");
+    assert_text(&out, "| n |\n|---:|\n| 7 ± 0.0 % |\n| 7 ± 0.0 % |\n| 7 ± 0.1 % |\n| 7 "
+                      "|\n\n");
+    table_finish(&t);
+}
+
 static void long_tables_say_where_the_rest_is(void **state) {
     (void)state;
     struct table t = sample();
@@ -172,6 +188,7 @@ int main(void) {
             cmocka_unit_test(csv_is_raw_and_quoted_after_rfc_4180),
             cmocka_unit_test(csv_numbers_read_back_as_the_same_double),
             cmocka_unit_test(markdown_escapes_names_and_drops_empty_columns),
+            cmocka_unit_test(repeats_that_agree_are_told_from_a_single_attempt),
             cmocka_unit_test(long_tables_say_where_the_rest_is),
             cmocka_unit_test(terminal_aligns_letters_beyond_ascii),
             cmocka_unit_test(columns_reach_only_their_audience),
