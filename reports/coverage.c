@@ -1,8 +1,81 @@
 #include "reports/coverage.h"
 
+#include <stdlib.h>
+
 #include "reports/markdown.h"
 
 #define NAMES_MOST 12 /* names in one enumeration */
+
+// Techniques of which there are stale results only, and the cells that have them.
+struct unranked {
+    const struct tallies *tallies;
+    bool *told; /* cells that a name stands for */
+    struct text names;
+    size_t count;
+};
+
+static bool shares(const struct tally *a, const struct tally *b, enum param axis) {
+    return context_compare_value(&a->cell->params, &b->cell->params, axis) == 0;
+}
+
+static bool is_ranked(
+        const struct tallies *o, const struct tally *value, enum param axis) {
+    for (size_t i = 0; i < o->count; i++) {
+        if (tally_counts(o->items + i) && shares(o->items + i, value, axis)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+// "`engine=native`"; all cells that have it are told of by that.
+static void tell_value(struct unranked *u, const struct tally *value, enum param axis) {
+    struct context only = {0};
+    struct text name = {0};
+    only.has[axis] = true;
+    context_show(&value->cell->params, &only, &name);
+    if (u->count++ < NAMES_MOST) {
+        text_add(&u->names, u->names.size ? ", " : "");
+        markdown_add_code(&u->names, text_get(&name));
+    }
+    text_finish(&name);
+    for (size_t i = 0; i < u->tallies->count; i++) {
+        u->told[i] |= shares(u->tallies->items + i, value, axis);
+    }
+}
+
+static struct unranked find_unranked(const struct tallies *o) {
+    struct unranked u = {
+            .tallies = o, .told = text_allocate_zeroed(o->count, sizeof *u.told)};
+    for (int axis = 0; axis < PARAM_COUNT; axis++) {
+        if (!o->varies.has[axis] || !context_is_technique((enum param)axis)) {
+            continue;
+        }
+        for (size_t i = 0; i < o->count; i++) {
+            const struct tally *t = o->items + i;
+            if (t->stale && !u.told[i] && !is_ranked(o, t, (enum param)axis)) {
+                tell_value(&u, t, (enum param)axis);
+            }
+        }
+    }
+    return u;
+}
+
+// Unsaid, a technique that the answer knows nothing of would pass for beaten.
+static void add_unranked(struct page *p) {
+    struct unranked u = find_unranked(p->tallies);
+    if (u.count) {
+        text_addf(&p->markdown,
+                " Not ranked at all, for want of a fresh result that is ok: %s",
+                text_get(&u.names));
+        if (u.count > NAMES_MOST) {
+            text_addf(&p->markdown, " and %zu more", u.count - NAMES_MOST);
+        }
+        text_add(&p->markdown, ".");
+    }
+    text_finish(&u.names);
+    free(u.told);
+}
 
 static void add_counts(struct page *p) {
     const struct tallies *o = p->tallies;
@@ -28,6 +101,7 @@ static void add_counts(struct page *p) {
                 stale, stale == 1 ? "is" : "are");
     }
     text_add(&p->markdown, ".");
+    add_unranked(p);
     size_t open = by_status[STATUS_NOT_RUN] + by_status[STATUS_INTERRUPTED] +
                   by_status[STATUS_LOST] + by_status[STATUS_PREEMPTED];
     if (open && by_status[STATUS_OK]) {

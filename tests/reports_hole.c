@@ -39,9 +39,39 @@ static void stale_results_are_shown_apart(void **state) {
     folder_attempt(&s.folder, a, STATUS_OK, 100, MIB);
     scene_report(&s);
     scene_says(&s, "demo_report.md", "1 of the results is stale and left out below");
+    scene_says(&s, "demo_report.md", "fresh result that is ok: `kernel=flash`.");
     scene_says(&s, "demo_report.md", "| `b` | worker build | 777 |");
     scene_says(&s, "demo_comparison.csv", ",ok (stale),");
     scene_is_silent(&s, "demo_comparison.csv", "777");
+    scene_close(&s);
+}
+
+// A cell that ran once, by an earlier build of the worker where `stale`.
+static void add_built(
+        struct scene *s, const char *id, const char *settings, bool stale) {
+    struct record *r = folder_ran(&s->folder, "n", id, settings, 100, MIB);
+    if (stale) {
+        folder_fact(r, "worker_build", "old");
+    }
+}
+
+static void techniques_with_stale_results_only_are_named_once(void **state) {
+    (void)state;
+    struct scene s = {0};
+    scene_open(&s, "");
+    // Naive is stale altogether, and bf16 with it; fused for one batch only.
+    add_built(&s, "a", "batch=1 kernel=naive", true);
+    add_built(&s, "b", "batch=2 kernel=naive precision=bf16", true);
+    add_built(&s, "c", "batch=2 kernel=fused", true);
+    add_built(&s, "d", "batch=3 kernel=flash recompute=act", true);
+    add_built(&s, "e", "batch=1 kernel=fused", false);
+    add_built(&s, "f", "batch=1 kernel=flash", false);
+    scene_report(&s);
+    scene_says(&s, "demo_report.md",
+            "6 cells: 6 ok; 4 of the results are stale and left out below. Not ranked "
+            "at "
+            "all, for want of a fresh result that is ok: `kernel=naive`, "
+            "`recompute=act`.\n");
     scene_close(&s);
 }
 
@@ -163,6 +193,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
             cmocka_unit_test(torn_records_are_named_and_the_rest_reported),
             cmocka_unit_test(stale_results_are_shown_apart),
+            cmocka_unit_test(techniques_with_stale_results_only_are_named_once),
             cmocka_unit_test(stated_statuses_are_held_against_what_happened),
             cmocka_unit_test(faults_as_stated_ask_for_no_repeats),
             cmocka_unit_test(ok_against_what_is_expected_is_listed),
