@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "matrix/nearest.h"
+#include "matrix/repeat.h"
 
 #define MOST_COMPARISONS 2e8 /* of excludes with cells, by cost: a few seconds */
 
@@ -390,6 +391,9 @@ static bool expand_experiment(struct builder *b) {
     bool ok = check_work(b) && add_product(b) && check_excludes(b) && add_includes(b) &&
               drop_equals(b);
     free(b->matches);
+    if (ok) {
+        repeat_exclude(b->out->items + b->first, b->out->count - b->first, arena);
+    }
     return ok;
 }
 

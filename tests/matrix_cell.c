@@ -184,6 +184,100 @@ static void cells_that_would_measure_nothing_are_excluded(void **state) {
     CHECK_ALL(rows);
 }
 
+static void cells_that_would_repeat_another_are_excluded(void **state) {
+    (void)state;
+    static const struct row rows[] = {
+            {ONE "  axes: {engine: [native, torch, torch_compile],\n"
+                 "    compile_mode: [default, reduce-overhead]}\n",
+                    .expected =
+                            "e/engine=native,compile_mode=default\n"
+                            "!e/engine=native,compile_mode=reduce-overhead (engine "
+                            "native ignores compile_mode, so it would repeat "
+                            "'e/engine=native,compile_mode=default')\n"
+                            "e/engine=torch,compile_mode=default\n"
+                            "!e/engine=torch,compile_mode=reduce-overhead (engine "
+                            "torch ignores compile_mode, so it would repeat "
+                            "'e/engine=torch,compile_mode=default')\n"
+                            "e/engine=torch_compile,compile_mode=default\n"
+                            "e/engine=torch_compile,compile_mode=reduce-overhead\n"},
+            {ONE "  ranks: 2\n"
+                 "  axes: {bucket_mb: [1, 5], ddp: [naive, bucketed, sharded]}\n",
+                    .where = {"bucket_mb=5"},
+                    .expected = "!e/ddp=naive,bucket_mb=5 (ddp naive ignores "
+                                "bucket_mb, so it would repeat "
+                                "'e/ddp=naive,bucket_mb=1')\n"
+                                "e/ddp=bucketed,bucket_mb=5\n"
+                                "e/ddp=sharded,bucket_mb=5\n"},
+            // Only what differs is named.
+            {ONE "  zip: [{compile_mode: [default, max-autotune], bucket_mb: [1, 5]}]\n"
+                 "  lr_schedule: constant\n  lr_min: 1e-5\n",
+                    .expected =
+                            "e/compile_mode=default,bucket_mb=1\n"
+                            "!e/compile_mode=max-autotune,bucket_mb=5 (engine native "
+                            "ignores compile_mode and ddp none ignores bucket_mb, so "
+                            "it would repeat 'e/compile_mode=default,bucket_mb=1')\n"},
+            {ONE "  axes: {checkpoint: [none, block], checkpoint_every: [2, 4]}\n",
+                    .expected =
+                            "e/checkpoint=none,checkpoint_every=2\n"
+                            "!e/checkpoint=none,checkpoint_every=4 (checkpoint none "
+                            "ignores checkpoint_every, so it would repeat "
+                            "'e/checkpoint=none,checkpoint_every=2')\n"
+                            "e/checkpoint=block,checkpoint_every=2\n"
+                            "e/checkpoint=block,checkpoint_every=4\n"},
+            {ONE "  axes: {lr_schedule: [linear, constant], lr_min: [0, 1e-5]}\n",
+                    .where = {"lr_min>0"},
+                    .expected = "e/lr_schedule=linear,lr_min=1e-5\n"
+                                "!e/lr_schedule=constant,lr_min=1e-5 (lr_schedule "
+                                "constant ignores lr_min, so it would repeat "
+                                "'e/lr_schedule=constant,lr_min=0')\n"},
+            {ONE "  axes: {inject: [none, segv], inject_step: [2, 3]}\n",
+                    .where = {"inject_step=3"},
+                    .expected = "!e/inject=none,inject_step=3 (inject none ignores "
+                                "inject_step, so it would repeat "
+                                "'e/inject=none,inject_step=2')\n"
+                                "e/inject=segv,inject_step=3\n"},
+            // An include, too, may repeat a cell.
+            {ONE "  axes: {ddp: [none]}\n  include: [{ddp: none, bucket_mb: 1}]\n",
+                    .expected = "e/ddp=none\n"
+                                "!e/ddp=none,bucket_mb=1 (ddp none ignores bucket_mb, "
+                                "so it would repeat 'e/ddp=none')\n"},
+            // What is excluded itself stands for nothing.
+            {ONE "  axes: {compile_mode: [default, max-autotune]}\n"
+                 "  exclude: [{when: {compile_mode: default}, because: x}]\n",
+                    .expected = "!e/compile_mode=default (x)\n"
+                                "e/compile_mode=max-autotune\n"},
+            // After --set, which may make them differ, or not.
+            {ONE "  axes: {bucket_mb: [1, 5]}\n  ranks: 2\n  ddp: naive\n",
+                    .set = {"ddp=sharded"},
+                    .expected = "e/ddp=sharded,bucket_mb=1\n"
+                                "e/ddp=sharded,bucket_mb=5\n"},
+            {ONE "  axes: {bucket_mb: [1, 5]}\n  ranks: 2\n  ddp: sharded\n",
+                    .set = {"ddp=flat"},
+                    .expected = "e/ddp=flat,bucket_mb=1\n"
+                                "!e/ddp=flat,bucket_mb=5 (ddp flat ignores bucket_mb, "
+                                "so it would repeat 'e/ddp=flat,bucket_mb=1')\n"},
+    };
+    CHECK_ALL(rows);
+}
+
+static void cells_like_no_other_stay_whatever_they_set(void **state) {
+    (void)state;
+    static const struct row rows[] = {
+            {"defaults: {bucket_mb: 1, compile_mode: max-autotune, inject_step: 7}\n"
+             "experiments:\n- name: a\n- name: b\n  axes: {ranks: [1, 2]}\n"
+             "  include: [{ranks: 2, ddp: naive, bucket_mb: 5}]\n"
+             "  exclude: [{when: {ranks: 2}, because: x}]\n",
+                    .expected = "a\nb/ranks=1\n!b/ranks=2 (x)\n"
+                                "b/ranks=2,ddp=naive,bucket_mb=5\n"},
+            {ONE "  axes: {compile_mode: [max-autotune]}\n",
+                    .expected = "e/compile_mode=max-autotune\n"},
+            // Within one experiment only.
+            {"experiments:\n- name: a\n  bucket_mb: 1\n- name: b\n  bucket_mb: 5\n",
+                    .expected = "a\nb\n"},
+    };
+    CHECK_ALL(rows);
+}
+
 static void impossible_cells_are_errors_unless_excluded(void **state) {
     (void)state;
     static const struct row rows[] = {
@@ -475,6 +569,8 @@ int main(void) {
             cmocka_unit_test(axes_cross_in_file_order),
             cmocka_unit_test(excludes_leave_their_reason),
             cmocka_unit_test(cells_that_would_measure_nothing_are_excluded),
+            cmocka_unit_test(cells_that_would_repeat_another_are_excluded),
+            cmocka_unit_test(cells_like_no_other_stay_whatever_they_set),
             cmocka_unit_test(impossible_cells_are_errors_unless_excluded),
             cmocka_unit_test(nearer_batch_replaces_the_farther),
             cmocka_unit_test(set_overrides_every_cell),

@@ -90,7 +90,7 @@ expect "a supervisor without a spec says so" 1 'nosuch/spec.json'
 {
     printf 'experiments:\n  - name: many\n    axes: {seed: ['
     seq -s, 1 1000
-    printf '], inject_step: ['
+    printf '], lr_warmup: ['
     seq -s, 2 101
     printf ']}\n'
 } >many.yaml
