@@ -36,7 +36,7 @@ struct run {
     struct matrices matrices;
     struct queue queue;
     struct progress progress;
-    struct text profiler; /* that --profile found; empty: none */
+    struct text profiler; /* that --profile found; empty without it */
     struct attempts attempts;
     struct pollfd *polled;
     int signal_fd, timer_fd;
@@ -105,6 +105,19 @@ static void run_cells(struct run *r, struct text *err) {
 
 /* ---- the whole run ---- */
 
+/* What --profile needs. Without it the attempt would be one like any other. */
+static bool find_profiler(struct run *r, struct text *err) {
+    if (!r->options->profile) {
+        return true;
+    }
+    profile_find(&r->profiler);
+    r->store.profiler = text_get(&r->profiler);
+    return r->profiler.size ||
+           text_fail(err,
+                   "--profile: found neither nsys nor ncu in PATH, expected one of "
+                   "them");
+}
+
 /* The one cell of --profile gets one attempt more, whatever it has. */
 static bool choose_profiled(struct run *r, struct text *err) {
     const char *name = r->options->profile;
@@ -118,8 +131,6 @@ static bool choose_profiled(struct run *r, struct text *err) {
     struct queue_cell *c = &r->queue.cells[0];
     c->left = r->queue.total = c->has.live ? 0 : 1;
     r->queue.expected_ms = -1;
-    profile_find(&r->profiler);
-    r->store.profiler = text_get(&r->profiler);
     return true;
 }
 
@@ -150,7 +161,7 @@ static bool open_everything(struct run *r, struct text *err) {
     return family_adopt_orphans(err) && attempts_init(&r->attempts, &r->machine, err) &&
            (o->command == COMMAND_TRY ? matrices_load_try(&r->matrices, o, err)
                                       : matrices_load(&r->matrices, o, err)) &&
-           matrices_write_plans(&r->matrices, o->out, err) &&
+           find_profiler(r, err) && matrices_write_plans(&r->matrices, o->out, err) &&
            queue_init(&r->queue, &r->matrices, &r->store, o->out, err) &&
            choose_profiled(r, err);
 }
@@ -163,11 +174,6 @@ static void begin_progress(struct run *r) {
             progress_say(&r->progress, "%s: left alone, another runner is at it",
                     c->cell->id);
         }
-    }
-    if (r->options->profile && !r->profiler.size) {
-        progress_say(&r->progress,
-                "no profiler was found in PATH (nsys, ncu): '%s' runs plainly",
-                r->options->profile);
     }
     if (r->progress.live) {
         struct itimerspec every = {{DRAW_S, 0}, {DRAW_S, 0}};

@@ -59,15 +59,12 @@ run m.yaml --only good/batch=2
 expect "so the cell still runs" 0 '\[1/1\] ok +good/batch=2'
 
 rm -rf results
-PATH=/usr/bin:/bin run m.yaml --profile good/batch=1
-expect "without a profiler it runs plainly, and that is said" 0 \
-    "no profiler was found in PATH \(nsys, ncu\): 'good/batch=1' runs plainly" '1 attempt, 1 ok'
-grep -q profiler results/m/cells/good_batch=1-*/attempt-1/record.json &&
-    not_ok "a plain attempt is marked"
-run m.yaml --only good/batch=1
-expect "and counts" 0 '0 attempts; 1 cell had fresh results'
+PATH=$folder/nowhere run m.yaml --profile good/batch=1
+expect "without a profiler nothing runs" 2 '!attempt' \
+    '^runner: --profile: found neither nsys nor ncu in PATH, expected one of them$'
+[ -e results ] && not_ok "and nothing is written"
 
-run m.yaml --profile good
+PATH=$folder/with_ncu:$plain run m.yaml --profile good
 expect "several cells are refused" 2 "'good' names 2 cells that run, it takes one"
 run m.yaml --profile nosuch
 expect "and what is no cell" 2 "^runner: --profile: found 'nosuch'"
