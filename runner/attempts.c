@@ -8,6 +8,8 @@
 #include "runner/clocks.h"
 #include "runner/family.h"
 #include "runner/launch.h"
+#include "runner/probes.h"
+#include "runner/search.h"
 #include "runner/series.h"
 
 #define SWEEP_MS 5000
@@ -19,6 +21,7 @@ struct active {
     struct pool_lease lease;
     int64_t *before_bytes; /* in use on its GPUs before it started */
     struct text folder;
+    struct probes probes; /* of its search, as far as they were told */
     int64_t began_ms;
 };
 
@@ -250,6 +253,7 @@ static void finish_one(struct attempts *all, struct active *a, struct text *err)
     struct queue_cell *item = a->item;
     struct text why = {0}, worse = {0};
     bool clean = all->launcher->collect(&a->launch, &why);
+    probes_finish(&a->probes);
     a->item = NULL;
     all->running--;
     if (!clean) {
@@ -294,8 +298,18 @@ void attempts_poll(const struct attempts *all, struct pollfd *polled) {
     }
 }
 
+static void tell_probes(struct attempts *all) {
+    for (int i = 0; i < all->options->jobs; i++) {
+        struct active *a = &all->active[i];
+        if (a->item && search_is_needed(&a->item->cell->params)) {
+            probes_tell(&a->probes, text_get(&a->folder), all->progress);
+        }
+    }
+}
+
 void attempts_collect(
         struct attempts *all, const struct pollfd *polled, struct text *err) {
+    tell_probes(all);
     for (int i = 0; i < all->options->jobs; i++) {
         if (all->active[i].item && polled[i].revents) {
             finish_one(all, &all->active[i], err);

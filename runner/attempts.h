@@ -68,7 +68,10 @@ bool attempts_start(struct attempts *all, struct text *err);
 /* What to poll for: one entry of `polled` for each of the --jobs places. */
 void attempts_poll(const struct attempts *all, struct pollfd *polled);
 
-/* Conclude the attempts that poll() found ended; give back GPUs that are ready. */
+/*
+ * Tell which probes have ended, conclude the attempts that poll() found ended, give
+ * back GPUs that are ready. Nothing polls readable where a probe ends.
+ */
 void attempts_collect(
         struct attempts *all, const struct pollfd *polled, struct text *err);
 

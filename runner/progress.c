@@ -93,6 +93,16 @@ void progress_end(struct progress *p, const struct record *r, int64_t expected_m
     text_finish(&t);
 }
 
+void progress_probe(struct progress *p, const struct record *r) {
+    struct text t = {0};
+    text_addf(&t, "probe %-11s %s: batch %" PRId64 "%s  ", status_name(r->status),
+            r->cell, params_integer(&r->params, PARAM_BATCH),
+            r->predicted ? " (predicted)" : "");
+    progress_add_duration(r->wall_ms, &t);
+    progress_say(p, "%s", text_get(&t));
+    text_finish(&t);
+}
+
 /* Append the last step's speed and the memory, from the end of rank 0's events. */
 static void add_live(const char *folder, struct text *out) {
     struct text path = {0};

@@ -1,7 +1,7 @@
 /*
- * What a person sees while cells run, on stderr: a line per finished cell, and on a
- * terminal a status line below them with the running cell's live tokens/s, memory and
- * the time still to go.
+ * What a person sees while cells run, on stderr: a line per finished cell, one per
+ * finished probe of `batch: max`, and on a terminal a status line below them with the
+ * running cell's live tokens/s, memory and the time still to go.
  */
 #ifndef RUNNER_PROGRESS_H
 #define RUNNER_PROGRESS_H
@@ -33,6 +33,9 @@ void progress_say(struct progress *p, const char *format, ...)
  */
 void progress_end(struct progress *p, const struct record *r, int64_t expected_ms,
         const char *missed);
+
+/* One probe of the search that an attempt begins with has ended. */
+void progress_probe(struct progress *p, const struct record *r);
 
 /* Redraw the status line from the last events of the attempt in `folder`. */
 void progress_draw(

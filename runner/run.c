@@ -17,6 +17,7 @@
 #include "runner/progress.h"
 #include "runner/queue.h"
 #include "runner/reclaim.h"
+#include "runner/search.h"
 #include "runner/signals.h"
 #include "runner/store.h"
 #include "runner/tuning.h"
@@ -26,7 +27,7 @@
 #define EXIT_NOT_PASSED 1
 #define EXIT_USAGE 2
 #define EXIT_INTERRUPTED 130
-#define DRAW_S 1
+#define LOOK_S 1 /* between looks at what only files tell */
 
 struct run {
     const struct options *options;
@@ -166,6 +167,16 @@ static bool open_everything(struct run *r, struct text *err) {
            choose_profiled(r, err);
 }
 
+/* Whether a cell begins with probes, whose ends have to be looked for. */
+static bool any_searches(const struct queue *q) {
+    for (size_t i = 0; i < q->count; i++) {
+        if (q->cells[i].left > 0 && search_is_needed(&q->cells[i].cell->params)) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static void begin_progress(struct run *r) {
     progress_init(&r->progress, stderr, r->queue.total, r->queue.expected_ms);
     for (size_t i = 0; i < r->queue.count; i++) {
@@ -175,8 +186,8 @@ static void begin_progress(struct run *r) {
                     c->cell->id);
         }
     }
-    if (r->progress.live) {
-        struct itimerspec every = {{DRAW_S, 0}, {DRAW_S, 0}};
+    if (r->progress.live || any_searches(&r->queue)) {
+        struct itimerspec every = {{LOOK_S, 0}, {LOOK_S, 0}};
         timerfd_settime(r->timer_fd, 0, &every, NULL);
     }
 }

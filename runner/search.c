@@ -39,9 +39,8 @@ struct probe {
     int64_t ms;
 };
 
-bool search_is_needed(const struct spec *spec) {
-    return params_integer(&spec->params, PARAM_TASK) == TASK_TRAIN &&
-           params_batch(&spec->params) < 0;
+bool search_is_needed(const struct params *p) {
+    return params_integer(p, PARAM_TASK) == TASK_TRAIN && params_batch(p) < 0;
 }
 
 static struct params probe_params(const struct spec *spec, int64_t batch) {

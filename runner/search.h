@@ -15,6 +15,7 @@
 #include <jansson.h>
 #include <stdint.h>
 
+#include "matrix/axes.h"
 #include "matrix/owner.h"
 #include "matrix/spec.h"
 #include "matrix/text.h"
@@ -43,10 +44,10 @@ struct search {
 };
 
 /*
- * Whether a spec asks for a search. Only training has a batch: any other task takes the
+ * Whether a cell asks for a search. Only training has a batch: any other task takes the
  * word as it is.
  */
-bool search_is_needed(const struct spec *spec);
+bool search_is_needed(const struct params *p);
 
 /*
  * Search. `batch` is set on SEARCH_DONE; `record` in any case, for search_finish(). No

@@ -187,7 +187,7 @@ static bool write_resolved(struct supervisor *s, struct text *err) {
 static void resolve_batch(struct supervisor *s) {
     struct text why = {0};
     path_of(s, "spec.json", &s->spec_path);
-    if (!search_is_needed(&s->spec)) {
+    if (!search_is_needed(&s->spec.params)) {
         return;
     }
     s->search = (struct search){.folder = s->folder,

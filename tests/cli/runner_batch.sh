@@ -79,7 +79,12 @@ experiments:
 YAML
 run fake.yaml
 expect "a fault is no limit" 1 'ok +device' 'crashed +crash .*SIGSEGV' 'ok +slow' \
-    'oom_device +never' 'ok +noop'
+    'oom_device +never' 'ok +noop' '^probe ok +device: batch 37  [0-9.]+ s$' \
+    '^probe oom_device +device: batch 38 ' '^probe crashed +crash: batch 8 ' \
+    '^probe hang +slow: batch 4 ' '!probe .*noop'
+tried=$(sed -n 's/^probe [a-z_]* *device: batch \([0-9]*\) .*/\1/p' err | tr '\n' ' ')
+[ "$tried" = "1 2 4 8 16 32 64 48 40 36 38 37 " ] ||
+    not_ok "every probe has one line, in the order they ended: $tried"
 for pair in device=37 crash=8 slow=2 never=1; do
     batch=$(resolved fake "${pair%=*}")
     [ "$batch" = "${pair#*=}" ] || not_ok "${pair%=*}: batch $batch instead of ${pair#*=}"
@@ -109,6 +114,25 @@ for signal in INT TERM; do
     expect "SIG$signal ends a search" 130 'interrupted +stuck'
     nothing_left results/stuck || not_ok "SIG$signal: no process is left"
 done
+
+matrix half <<'YAML'
+description: What has half a search found?
+defaults: {steps: 5, warmup_steps: 1, batch: max, heartbeat_s: 60, start_s: 60}
+experiments:
+  - name: half
+    env: {MISBEHAVE: hang_above, MISBEHAVE_BATCH: "2"}
+YAML
+"$runner" half.yaml >out 2>err </dev/null &
+pid=$!
+for _ in $(seq 1000); do
+    ! grep -q 'batch 2 ' err || break
+    sleep 0.02
+done
+grep -q '^probe ok  *half: batch 2  ' err || not_ok "a probe is told while the search goes on"
+kill -INT $pid
+status=0
+wait $pid || status=$?
+nothing_left results/half || not_ok "half a search: no process is left"
 rm -rf results/stuck
 "$runner" stuck.yaml >out 2>err </dev/null &
 pid=$!
