@@ -162,8 +162,11 @@ static json_t *provenance(const struct outcome *o) {
     }
     add_cpus(o, p);
     if (o->search) {
+        json_t *found = json_object_get(o->search, "batch");
         json_object_set_new(p, "batch_search", json_deep_copy(o->search));
-        json_object_set(p, "batch", json_object_get(o->search, "batch"));
+        if (found) {
+            json_object_set(p, "batch", found);
+        }
     }
     merge_facts(o->ranks, o->count, p);
     text_finish(&t);

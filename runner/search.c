@@ -258,9 +258,12 @@ enum search_end search_run(struct search *s, struct text *err) {
         }
     }
     finish_devices(&devices);
-    s->batch = fault ? batch : b.low ? b.low : 1;
-    s->record = json_pack("{s:I, s:f, s:o}", "batch", (json_int_t)s->batch, "seconds",
+    s->record = json_pack("{s:f, s:o}", "seconds",
             (double)(clocks_now_ms() - began_ms) / 1e3, "probes", probes);
+    if (end == SEARCH_DONE) {
+        s->batch = fault ? batch : b.low ? b.low : 1;
+        json_object_set_new(s->record, "batch", json_integer(s->batch));
+    }
     return end;
 }
 

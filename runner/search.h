@@ -39,8 +39,8 @@ struct search {
     int parent_fd; /* polls readable once the runner is dead; or −1 */
 
     int64_t batch;  /* the answer */
-    json_t *record; /* {batch, seconds, probes: [{batch, status, seconds, predicted}]};
-                       owned */
+    json_t *record; /* {batch, seconds, probes: [{batch, status, seconds, predicted}]},
+                       without `batch` where there is no answer; owned */
 };
 
 /*
