@@ -120,7 +120,7 @@ static void faults_are_no_timings_to_disturb(void **state) {
     struct scene s = {0};
     scene_open(&s, "");
     for (int i = 0; i < 2; i++) {
-        char settings[16];
+        char settings[24];
         snprintf(settings, sizeof settings, "batch=%d", i + 1);
         size_t at = folder_cell(&s.folder, "n", i ? "x" : "y", settings, NULL);
         s.folder.results.plan.cells.items[at].expect = STATUS_CRASHED;
