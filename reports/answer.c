@@ -154,6 +154,19 @@ static const struct tally *next_best(const struct tallies *o, struct series last
     return best;
 }
 
+// A single attempt is the luckier the more cells it was the best of.
+static bool is_lone(const struct tallies *o, const struct tally *best) {
+    const struct series own = series_of(best);
+    for (size_t i = 0; best->ok_count == 1 && i < o->count; i++) {
+        const struct tally *t = o->items + i;
+        const struct series s = series_of(t);
+        if (t->scaling_base && t->ok_count > 1 && !series_compare(&s, &own)) {
+            return true;
+        }
+    }
+    return false;
+}
+
 // The most efficient cell of each number of ranks, engine and kind of scaling.
 static void add_scaling(struct page *p) {
     const struct tallies *o = p->tallies;
@@ -171,10 +184,11 @@ static void add_scaling(struct page *p) {
         double efficiency = tally_metric(best, "scaling_efficiency");
         human_phrase(&p->markdown, ": at best ", HUMAN_PERCENT, 100 * efficiency, "");
         bool shares = params_integer(&best->cell->params, PARAM_DDP) == DDP_SHARDED;
-        text_addf(&p->markdown, " efficiency (%s%s), ", best->scaling,
+        text_addf(&p->markdown, " efficiency (%s%s%s), ", best->scaling,
                 efficiency <= 1 ? ""
                 : shares        ? "; above 100 %: its ranks share the optimizer out"
-                                : "; above 100 %: a slow one-rank cell flatters");
+                                : "; above 100 %: a slow one-rank cell flatters",
+                is_lone(o, best) ? "; in one attempt, where others have more" : "");
         markdown_add_code(&p->markdown, best->cell->id);
         // A rank with a share of the batch saves by that alone, whatever the wrapper.
         double more = last.strong ? NAN : tally_metric(best, "memory_overhead_bytes");

@@ -97,6 +97,25 @@ static void the_answer_scales_engine_by_engine(void **state) {
     scene_close(&s);
 }
 
+static void the_best_of_single_attempts_is_told_to_be_one(void **state) {
+    (void)state;
+    struct scene s = {0};
+    scene_open(&s, "");
+    add_lm_matrix(&s.folder);
+    char settings[256];
+    snprintf(settings, sizeof settings, LM " repeats=2", "flash", "native", 2, "flat");
+    size_t flat = folder_cell(&s.folder, "deep24", "deep24/flat", settings, NULL);
+    for (int i = 0; i < 2; i++) {
+        folder_attempt(&s.folder, flat, STATUS_OK, 700e3, 4000 * MIB);
+    }
+    scene_report(&s);
+    scene_says(&s, page,
+            "with `native`: at best 97.5 % efficiency (weak; in one attempt, where "
+            "others have more), ");
+    scene_says(&s, page, "with `torch_compile`: at best 77.5 % efficiency (weak), ");
+    scene_close(&s);
+}
+
 static void efficiency_above_the_whole_is_explained(void **state) {
     (void)state;
     struct scene s = {0};
@@ -298,6 +317,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
             cmocka_unit_test(each_engine_is_held_against_itself),
             cmocka_unit_test(the_answer_scales_engine_by_engine),
+            cmocka_unit_test(the_best_of_single_attempts_is_told_to_be_one),
             cmocka_unit_test(efficiency_above_the_whole_is_explained),
             cmocka_unit_test(saved_memory_is_a_negative_overhead),
             cmocka_unit_test(memory_that_is_not_known_is_said),
