@@ -221,6 +221,14 @@ static bool is_wanted(const struct outlook *o, const struct tally *t) {
     return !o->question.selected_only || t->cell->selected;
 }
 
+/* Whether `t` is held against `b`, or against an equal cell that nobody asks about. */
+static bool is_held_against(
+        const struct outlook *o, const struct tally *t, const struct tally *b) {
+    const struct tally *base = t->scaling_base;
+    return base == b || (base && !is_wanted(o, base) &&
+                                strcmp(base->cell->hash, b->cell->hash) == 0);
+}
+
 /* Rows of one wrapper: the ranks that were asked for. */
 static void ask(
         struct outlook *o, size_t base, size_t first, int ddp, double bucket_mb) {
@@ -251,7 +259,7 @@ static void add_rows(struct outlook *o, const struct tallies *all, size_t base) 
         int ddp = (int)params_integer(q, PARAM_DDP);
         ask(o, base, first, ddp, bucket_mb_of(q));
         struct outlook_row *row =
-                tally_counts(t) && t->scaling_base == b
+                tally_counts(t) && is_held_against(o, t, b)
                         ? take_row(o, base, first, ddp, bucket_mb_of(q), ranks_of(t))
                         : NULL;
         if (row && !row->measured) {

@@ -191,6 +191,31 @@ static void every_curve_that_rows_use_is_named(void **state) {
     end(&v);
 }
 
+/* A series whose one-rank cell is another experiment's, too. */
+static void what_was_measured_stands_by_the_equal_cell_that_is_asked_about(
+        void **state) {
+    (void)state;
+    struct view v;
+    begin(&v);
+    v.question.links.link_bytes_per_s = 1e12;
+    v.question.selected_only = true;
+    add(&v.folder, "one", "threads=1", 20, 0);
+    add(&v.folder, "weak/1", "threads=1", 20, 0);
+    add(&v.folder, "weak/2", "threads=1 ranks=2 ddp=flat", 22, 2);
+    struct cell *cells = v.folder.results.plan.cells.items;
+    cells[0].selected = false;
+    cells[1].selected = cells[2].selected = true;
+    look(&v);
+    size_t measured = 0;
+    for (size_t i = 0; i < v.outlook.row_count; i++) {
+        const struct outlook_row *r = v.outlook.rows + i;
+        measured += r->measured != NULL;
+        assert_string_equal(v.outlook.bases[r->base].tally->cell->id, "weak/1");
+    }
+    assert_int_equal(measured, 1);
+    end(&v);
+}
+
 static void reductions_beside_backward_have_their_own_curve(void **state) {
     (void)state;
     struct view v;
@@ -355,6 +380,8 @@ int main(void) {
             cmocka_unit_test(the_slowdown_is_fitted_to_measured_backwards),
             cmocka_unit_test(the_curve_most_alike_is_taken),
             cmocka_unit_test(every_curve_that_rows_use_is_named),
+            cmocka_unit_test(
+                    what_was_measured_stands_by_the_equal_cell_that_is_asked_about),
             cmocka_unit_test(reductions_beside_backward_have_their_own_curve),
             cmocka_unit_test(links_stand_in_for_a_curve),
             cmocka_unit_test(stale_curves_are_left_out),
