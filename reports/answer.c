@@ -62,13 +62,13 @@ static void add_choice(struct page *p, enum param axis) {
     if (best) {
         struct text value = {0};
         struct text verdict = {0};
-        params_show(best->params, axis, &value);
+        context_show_value(best->params, axis, &value);
         text_add(&p->markdown, "- ");
         markdown_add_code(&p->markdown, axes_get(axis)->name);
         text_add(&p->markdown, ": ");
         markdown_add_code(&p->markdown, text_get(&value));
         text_clear(&value);
-        params_show(c.values[c.reference].params, axis, &value);
+        context_show_value(c.values[c.reference].params, axis, &value);
         human_phrase(&p->markdown, " runs at ", HUMAN_RATIO, best->speed.median,
                 " the speed of ");
         markdown_add_code(&p->markdown, text_get(&value));

@@ -91,7 +91,7 @@ static void add_rows(const struct tallies *o, const struct choice *c, bool only_
         }
         table_row(t);
         text_clear(&value);
-        params_show(&item->cell->params, c->axis, &value);
+        context_show_value(&item->cell->params, c->axis, &value);
         table_put_text(t, text_get(&value));
         table_put_text(t, item->cell->id);
         text_clear(&value);
@@ -146,7 +146,7 @@ static void add_values(struct page *p, const struct choice *c, const char *name)
         const struct choice_value *v = c->values + i;
         table_row(&t);
         text_clear(&text);
-        params_show(v->params, c->axis, &text);
+        context_show_value(v->params, c->axis, &text);
         table_put_text(&t, text_get(&text));
         table_put_number(&t, (double)v->cells);
         table_put_number(&t, (double)v->ok);
@@ -169,7 +169,7 @@ static void add_values(struct page *p, const struct choice *c, const char *name)
 
 static void introduce(struct page *p, const struct choice *c) {
     struct text value = {0};
-    params_show(c->values[c->reference].params, c->axis, &value);
+    context_show_value(c->values[c->reference].params, c->axis, &value);
     text_add(&p->markdown, "### ");
     markdown_add_code(&p->markdown, axes_get(c->axis)->name);
     const char *gap = ", moving with ";

@@ -7,8 +7,16 @@ const struct context context_scaling = {.has = {[PARAM_RANKS] = true,
                                                 [PARAM_BUCKET_MB] = true,
                                                 [PARAM_THREADS] = true}};
 
+// Its `batch` is then a default that `global_batch` displaced.
+static bool shares_batch(const struct params *p) {
+    return params_integer(p, PARAM_GLOBAL_BATCH) > 0;
+}
+
 int context_compare_value(
         const struct params *a, const struct params *b, enum param which) {
+    if (which == PARAM_BATCH && (shares_batch(a) || shares_batch(b))) {
+        return shares_batch(a) - shares_batch(b);
+    }
     switch (axes_get(which)->type) {
     case AXIS_TEXT: {
         const char *x = params_text(a, which);
@@ -52,11 +60,24 @@ void context_add_differences(
     }
 }
 
+void context_show_value(const struct params *p, enum param which, struct text *out) {
+    if (which == PARAM_BATCH && shares_batch(p)) {
+        text_add(out, "shared");
+    } else {
+        params_show(p, which, out);
+    }
+}
+
 void context_show(
         const struct params *p, const struct context *which, struct text *out) {
+    struct context shown = *which;
+    if (shares_batch(p) && which->has[PARAM_BATCH]) {
+        shown.has[PARAM_BATCH] = false;
+        shown.has[PARAM_GLOBAL_BATCH] = true;
+    }
     bool first = true;
     for (int i = 0; i < PARAM_COUNT; i++) {
-        if (which->has[i]) {
+        if (shown.has[i]) {
             text_addf(out, "%s%s=", first ? "" : ", ", axes_get((enum param)i)->name);
             params_show(p, (enum param)i, out);
             first = false;

@@ -29,7 +29,10 @@ extern const struct context context_scaling;
 int context_compare(
         const struct params *a, const struct params *b, const struct context *except);
 
-/* Order two values of one parameter: numbers by size, choices by their place. */
+/*
+ * Order two values of one parameter: numbers by size, choices by their place. Where
+ * ranks share `global_batch`, `batch` is that fact, whatever the size, and comes last.
+ */
 int context_compare_value(
         const struct params *a, const struct params *b, enum param which);
 
@@ -37,7 +40,13 @@ int context_compare_value(
 void context_add_differences(
         struct context *c, const struct params *a, const struct params *b);
 
-/* Append "kernel=flash, precision=bf16": the parameters in `which`, in table order. */
+/* Append the value of one parameter: "flash"; "shared" of a batch that ranks share. */
+void context_show_value(const struct params *p, enum param which, struct text *out);
+
+/*
+ * Append "kernel=flash, precision=bf16": the parameters in `which`, in table order; for
+ * a `batch` that ranks share, `global_batch`.
+ */
 void context_show(
         const struct params *p, const struct context *which, struct text *out);
 

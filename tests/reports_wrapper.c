@@ -178,6 +178,31 @@ static void report_strong(struct scene *s) {
     scene_report(s);
 }
 
+/* The default that `global_batch` displaced is no batch of anybody's. */
+static void a_batch_that_ranks_share_is_not_told_as_the_default(void **state) {
+    (void)state;
+    struct scene s = {0};
+    scene_open(&s, "");
+    for (int ranks = 1; ranks <= 2; ranks++) {
+        char id[32], settings[64];
+        snprintf(id, sizeof id, "weak/%d", ranks);
+        snprintf(settings, sizeof settings, "batch=2 threads=1 ranks=%d ddp=%s", ranks,
+                ranks > 1 ? "flat" : "none");
+        folder_ran(&s.folder, "weak", id, settings, 100e3 * ranks, 10 * MIB);
+        snprintf(id, sizeof id, "strong/%d", ranks);
+        snprintf(settings, sizeof settings, "global_batch=8 threads=1 ranks=%d ddp=%s",
+                ranks, ranks > 1 ? "flat" : "none");
+        folder_ran(&s.folder, "strong", id, settings, 140e3 * ranks, 10 * MIB);
+    }
+    scene_report(&s);
+    scene_says(&s, page, "- `batch`: `shared` runs at 1.40× the speed of `2` (");
+    scene_says(&s, page, "### `batch`, moving with `global_batch`");
+    scene_is_silent(&s, page, "batch=12");
+    scene_is_silent(&s, page, "`12`");
+    scene_is_silent(&s, page, "| 12 |");
+    scene_close(&s);
+}
+
 static void strong_scaling_shows_times_and_what_they_are_of(void **state) {
     (void)state;
     struct scene s = {0};
@@ -321,6 +346,7 @@ int main(void) {
             cmocka_unit_test(efficiency_above_the_whole_is_explained),
             cmocka_unit_test(saved_memory_is_a_negative_overhead),
             cmocka_unit_test(memory_that_is_not_known_is_said),
+            cmocka_unit_test(a_batch_that_ranks_share_is_not_told_as_the_default),
             cmocka_unit_test(strong_scaling_shows_times_and_what_they_are_of),
             cmocka_unit_test(a_sweep_of_bucket_sizes_stands_in_one_table),
             cmocka_unit_test(a_cell_of_two_experiments_is_one_row_in_its_place),
