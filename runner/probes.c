@@ -1,9 +1,12 @@
 #include "runner/probes.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "matrix/record.h"
 #include "runner/folder.h"
+
+#define PREFIX "probe-" /* of its folder; its batch follows */
 
 static int64_t batch_of(const struct record *r) {
     return params_integer(&r->params, PARAM_BATCH);
@@ -18,13 +21,13 @@ static bool was_told(const struct probes *p, int64_t batch) {
     return false;
 }
 
-/* Read the record of the probe in `folder`, if it came to anything and is news. */
-static bool read_news(const struct probes *p, const char *folder, struct record *r) {
+/* Read the record of the probe in `folder`, if it came to anything. */
+static bool read_news(const char *folder, struct record *r) {
     struct text path = {0}, ignored = {0};
     text_addf(&path, "%s/record.json", folder);
     // What an interrupted one would have come to nobody knows.
     bool news = record_read(text_get(&path), r, &ignored) &&
-                r->status != STATUS_INTERRUPTED && !was_told(p, batch_of(r));
+                r->status != STATUS_INTERRUPTED;
     if (!news) {
         record_finish(r);
     }
@@ -40,7 +43,7 @@ static int by_end(const void *a, const void *b) {
 }
 
 void probes_tell(struct probes *p, const char *folder, struct progress *progress) {
-    char **names = folder_names(folder, "probe-");
+    char **names = folder_names(folder, PREFIX);
     size_t room = 0, count = 0;
     while (names[room]) {
         room++;
@@ -48,9 +51,12 @@ void probes_tell(struct probes *p, const char *folder, struct progress *progress
     struct record *news = text_allocate_zeroed(room + 1, sizeof *news);
     struct text path = {0};
     for (char **n = names; *n; n++) {
+        if (was_told(p, strtoll(*n + strlen(PREFIX), NULL, 10))) {
+            continue;
+        }
         text_clear(&path);
         text_addf(&path, "%s/%s", folder, *n);
-        count += read_news(p, text_get(&path), &news[count]);
+        count += read_news(text_get(&path), &news[count]);
     }
     qsort(news, count, sizeof *news, by_end);
     p->told = text_reallocate(p->told, (p->count + count + 1) * sizeof *p->told);
