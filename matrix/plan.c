@@ -281,18 +281,16 @@ static int by_identity(const void *a, const void *b) {
 }
 
 static void merge_commands(struct plan *now, const struct plan *old) {
-    struct plan both = {0};
-    const struct plan *in_order[] = {old, now};
-    for (int k = 0; k < 2; k++) {
-        for (size_t i = 0; i < in_order[k]->command_count; i++) {
-            add_command(&both, in_order[k]->commands[i]);
-        }
+    struct plan mine = {.commands = now->commands, .command_count = now->command_count};
+    now->commands = NULL;
+    now->command_count = 0;
+    for (size_t i = 0; i < old->command_count; i++) {
+        add_command(now, old->commands[i]);
     }
-    struct plan replaced = {
-            .commands = now->commands, .command_count = now->command_count};
-    now->commands = both.commands;
-    now->command_count = both.command_count;
-    plan_finish(&replaced);
+    for (size_t i = 0; i < mine.command_count; i++) {
+        add_command(now, mine.commands[i]);
+    }
+    plan_finish(&mine);
 }
 
 void plan_merge(struct plan *now, const struct plan *old) {
