@@ -9,14 +9,20 @@
 
 #define NAMES_MOST 12 /* names in one enumeration */
 
-// What a workload is told by: what differs between candidates and is no technique.
-static struct context workload_context(const struct page *p) {
+// What differs between candidates.
+static struct context differences(const struct page *p) {
     struct context c = {0};
     const struct candidates *all = p->candidates;
     for (size_t i = 1; i < all->count; i++) {
         context_add_differences(&c, &all->items[0].first->cell->params,
                 &all->items[i].first->cell->params);
     }
+    return c;
+}
+
+// What a workload is told by: what differs between candidates and is no technique.
+static struct context workload_context(const struct page *p) {
+    struct context c = differences(p);
     for (int i = 0; i < PARAM_COUNT; i++) {
         c.has[i] = c.has[i] && !context_is_technique((enum param)i) && i != PARAM_SEED;
     }
@@ -113,12 +119,7 @@ struct wins {
 // The techniques of a workload's winner, as far as candidates differ in them.
 static void add_technique(
         const struct page *p, const struct candidate *c, struct text *out) {
-    struct context which = {0};
-    const struct candidates *all = p->candidates;
-    for (size_t i = 1; i < all->count; i++) {
-        context_add_differences(&which, &all->items[0].first->cell->params,
-                &all->items[i].first->cell->params);
-    }
+    struct context which = differences(p);
     for (int i = 0; i < PARAM_COUNT; i++) {
         which.has[i] = which.has[i] && context_is_technique((enum param)i);
     }
