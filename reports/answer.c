@@ -121,7 +121,7 @@ struct series {
 static struct series series_of(const struct tally *t) {
     const struct params *p = &t->cell->params;
     return (struct series){params_integer(p, PARAM_RANKS),
-            params_integer(p, PARAM_ENGINE), params_integer(p, PARAM_GLOBAL_BATCH) > 0};
+            params_integer(p, PARAM_ENGINE), context_is_strong(p)};
 }
 
 static int series_compare(const struct series *a, const struct series *b) {

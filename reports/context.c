@@ -7,15 +7,14 @@ const struct context context_scaling = {.has = {[PARAM_RANKS] = true,
                                                 [PARAM_BUCKET_MB] = true,
                                                 [PARAM_THREADS] = true}};
 
-// Its `batch` is then a default that `global_batch` displaced.
-static bool shares_batch(const struct params *p) {
+bool context_is_strong(const struct params *p) {
     return params_integer(p, PARAM_GLOBAL_BATCH) > 0;
 }
 
 int context_compare_value(
         const struct params *a, const struct params *b, enum param which) {
-    if (which == PARAM_BATCH && (shares_batch(a) || shares_batch(b))) {
-        return shares_batch(a) - shares_batch(b);
+    if (which == PARAM_BATCH && (context_is_strong(a) || context_is_strong(b))) {
+        return context_is_strong(a) - context_is_strong(b);
     }
     switch (axes_get(which)->type) {
     case AXIS_TEXT: {
@@ -61,7 +60,7 @@ void context_add_differences(
 }
 
 void context_show_value(const struct params *p, enum param which, struct text *out) {
-    if (which == PARAM_BATCH && shares_batch(p)) {
+    if (which == PARAM_BATCH && context_is_strong(p)) {
         text_add(out, "shared");
     } else {
         params_show(p, which, out);
@@ -71,7 +70,7 @@ void context_show_value(const struct params *p, enum param which, struct text *o
 void context_show(
         const struct params *p, const struct context *which, struct text *out) {
     struct context shown = *which;
-    if (shares_batch(p) && which->has[PARAM_BATCH]) {
+    if (context_is_strong(p) && which->has[PARAM_BATCH]) {
         shown.has[PARAM_BATCH] = false;
         shown.has[PARAM_GLOBAL_BATCH] = true;
     }

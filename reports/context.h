@@ -22,6 +22,9 @@ struct context {
  */
 extern const struct context context_scaling;
 
+/* Whether ranks share `global_batch`; `batch` is then a default that this displaced. */
+bool context_is_strong(const struct params *p);
+
 /*
  * Order two cells by the parameters that are not in `except`; 0 where they agree in all
  * of them. A total order, so equal cells come together when sorted.

@@ -183,7 +183,7 @@ static void derive_scaling(struct tallies *o) {
                 !tally_trains(item)) {
             continue;
         }
-        item->scaling = params_integer(p, PARAM_GLOBAL_BATCH) ? "strong" : "weak";
+        item->scaling = context_is_strong(p) ? "strong" : "weak";
         if (!tally_counts(item)) {
             continue;
         }

@@ -14,10 +14,6 @@ static int ranks_of(const struct tally *t) {
     return (int)params_integer(&t->cell->params, PARAM_RANKS);
 }
 
-static bool is_strong(const struct tally *t) {
-    return params_integer(&t->cell->params, PARAM_GLOBAL_BATCH) > 0;
-}
-
 static bool is_native(const struct tally *t) {
     return params_integer(&t->cell->params, PARAM_ENGINE) == ENGINE_NATIVE;
 }
@@ -66,7 +62,7 @@ static bool read_cell(
     if (!(grads > 0) || !(weights > 0)) {
         return text_fail(reason, "its record has no bytes of gradients or weights");
     }
-    double share = is_strong(t) ? ranks : 1;
+    double share = context_is_strong(&t->cell->params) ? ranks : 1;
     int64_t accumulate = params_integer(p, PARAM_ACCUMULATE);
     *c = (struct forecast_cell){.forward_ms = forward * scale * share,
             .backward_ms = backward * scale * share,
@@ -75,7 +71,7 @@ static bool read_cell(
             .grad_bytes = grads,
             .weight_bytes = weights,
             .accumulate = accumulate > 1 ? (int)accumulate : 1,
-            .strong = is_strong(t),
+            .strong = context_is_strong(&t->cell->params),
             .torch = !is_native(t)};
     read_model(c, t);
     return true;

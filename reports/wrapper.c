@@ -275,15 +275,10 @@ static void introduce(struct page *p) {
             "many ranks is bold.\n\n");
 }
 
-static bool is_strong(const struct tally *o) {
-    return params_integer(&o->cell->params, PARAM_GLOBAL_BATCH) > 0;
-}
-
 /* Of what tells tables apart, what means something to these cells. */
 static void add_title(struct page *p, const struct tally *o, struct context rest) {
-    bool strong = is_strong(o);
+    bool strong = context_is_strong(&o->cell->params);
     struct text title = {0};
-    rest.has[PARAM_BATCH] &= !strong;
     rest.has[PARAM_GLOBAL_BATCH] &= strong;
     rest.has[PARAM_COMPILE_MODE] &=
             params_integer(&o->cell->params, PARAM_ENGINE) == ENGINE_TORCH_COMPILE;
@@ -331,7 +326,7 @@ static void add_notes(struct page *p, const struct table *t,
                            "tokens/s.\n\n");
     }
     add_reasons(p, "scaling efficiency", missing_efficiency, group, count);
-    if (!is_strong(group[0])) {
+    if (!context_is_strong(&group[0]->cell->params)) {
         add_reasons(p, "memory overhead", missing_overhead, group, count);
     }
     add_twins(p, group, count, shown, shown_count);
@@ -341,7 +336,7 @@ static void add_group(struct page *p, struct table *all,
         const struct tally *const *group, size_t count, bool show) {
     struct context rest = rest_of(p->tallies);
     struct text title = {0};
-    bool strong = is_strong(group[0]);
+    bool strong = context_is_strong(&group[0]->cell->params);
     context_show(&group[0]->cell->params, &rest, &title);
     struct table t = {0};
     const struct tally **shown = text_allocate(count * sizeof *shown);
