@@ -21,8 +21,9 @@ enum {
     WARP_KEYS = 256, /* neighbouring keys that one warp places */
     CHUNK = SORT_WARPS * WARP_KEYS,
     SCAN_THREADS = 1024,
-    TILE = 32, /* sorted rows that one thread adds up */
-    BATCH = 8  /* loads of a thread that are under way together */
+    TILE = 32,  /* sorted rows that one thread adds up */
+    BATCH = 8,  /* loads of a thread that are under way together */
+    JOINED = 16 /* the same of partials, where few threads share the latency */
 };
 
 template <class T, int W>
@@ -303,12 +304,20 @@ __global__ static void join_tiles(G *table, const float *partials, const int32_t
         for (int j = 0; j < W; j++) {
             sum[j] = part.at[j];
         }
-#pragma unroll 4
-        for (int64_t i = tile + 1; i <= last; i++) {
-            part = load_lanes<W>(partials + i * 2 * C + c);
+        for (int64_t i = tile + 1; i <= last; i += JOINED) {
+            lanes<float, W> parts[JOINED];
 #pragma unroll
-            for (int j = 0; j < W; j++) {
-                sum[j] += part.at[j];
+            for (int k = 0; k < JOINED; k++) {
+                if (i + k <= last) {
+                    parts[k] = load_lanes<W>(partials + (i + k) * 2 * C + c);
+                }
+            }
+#pragma unroll
+            for (int k = 0; k < JOINED; k++) {
+#pragma unroll
+                for (int j = 0; j < W && i + k <= last; j++) {
+                    sum[j] += parts[k].at[j];
+                }
             }
         }
         put_lanes<W>(table + token * C + c, sum, accumulate);
