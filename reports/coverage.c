@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "reports/markdown.h"
+#include "reports/names.h"
 
 #define NAMES_MOST 12 /* names in one enumeration */
 
@@ -10,8 +11,7 @@
 struct unranked {
     const struct tallies *tallies;
     bool *told; /* cells that a name stands for */
-    struct text names;
-    size_t count;
+    struct names names;
 };
 
 static bool shares(const struct tally *a, const struct tally *b, enum param axis) {
@@ -34,9 +34,8 @@ static void tell_value(struct unranked *u, const struct tally *value, enum param
     struct text name = {0};
     only.has[axis] = true;
     context_show(&value->cell->params, &only, &name);
-    if (u->count++ < NAMES_MOST) {
-        text_add(&u->names, u->names.size ? ", " : "");
-        markdown_add_code(&u->names, text_get(&name));
+    if (names_next(&u->names)) {
+        markdown_add_code(u->names.out, text_get(&name));
     }
     text_finish(&name);
     for (size_t i = 0; i < u->tallies->count; i++) {
@@ -44,9 +43,11 @@ static void tell_value(struct unranked *u, const struct tally *value, enum param
     }
 }
 
-static struct unranked find_unranked(const struct tallies *o) {
-    struct unranked u = {
-            .tallies = o, .told = text_allocate_zeroed(o->count, sizeof *u.told)};
+// How many such techniques there are; their names go to `out`.
+static size_t find_unranked(const struct tallies *o, struct text *out) {
+    struct unranked u = {.tallies = o,
+            .told = text_allocate_zeroed(o->count, sizeof *u.told),
+            .names = {.out = out, .most = NAMES_MOST}};
     for (int axis = 0; axis < PARAM_COUNT; axis++) {
         if (!o->varies.has[axis] || !context_is_technique((enum param)axis)) {
             continue;
@@ -58,23 +59,20 @@ static struct unranked find_unranked(const struct tallies *o) {
             }
         }
     }
-    return u;
+    names_finish(&u.names);
+    free(u.told);
+    return u.names.count;
 }
 
 // Unsaid, a technique that the answer knows nothing of would pass for beaten.
 static void add_unranked(struct page *p) {
-    struct unranked u = find_unranked(p->tallies);
-    if (u.count) {
+    struct text names = {0};
+    if (find_unranked(p->tallies, &names)) {
         text_addf(&p->markdown,
-                " Not ranked at all, for want of a fresh result that is ok: %s",
-                text_get(&u.names));
-        if (u.count > NAMES_MOST) {
-            text_addf(&p->markdown, " and %zu more", u.count - NAMES_MOST);
-        }
-        text_add(&p->markdown, ".");
+                " Not ranked at all, for want of a fresh result that is ok: %s.",
+                text_get(&names));
     }
-    text_finish(&u.names);
-    free(u.told);
+    text_finish(&names);
 }
 
 static void add_counts(struct page *p) {
@@ -113,15 +111,16 @@ static void add_counts(struct page *p) {
 // What came of the cells whose status the matrix states.
 struct stated {
     size_t tried;
-    size_t exact;       /* of them, those that ended in it */
-    size_t elsewhere;   /* unsupported here, which passes */
-    size_t missed;      /* all others */
-    struct text misses; /* their names, as many as a reader bears; owned */
-    size_t left;        /* not run */
+    size_t exact;     /* of them, those that ended in it */
+    size_t elsewhere; /* unsupported here, which passes */
+    size_t missed;    /* all others */
+    size_t left;      /* not run */
 };
 
-static struct stated hold_against_stated(const struct tallies *o) {
+// The names of those that missed go to `misses`.
+static struct stated hold_against_stated(const struct tallies *o, struct text *misses) {
     struct stated s = {0};
+    struct names names = {.out = misses, .most = NAMES_MOST};
     for (size_t i = 0; i < o->count; i++) {
         const struct tally *t = o->items + i;
         if (t->cell->expect < 0 || t->cell->excluded) {
@@ -136,16 +135,17 @@ static struct stated hold_against_stated(const struct tallies *o) {
             s.exact++;
         } else if (tally_met_expectation(t)) {
             s.elsewhere++;
-        } else if (s.missed++ < NAMES_MOST) {
-            text_add(&s.misses, s.misses.size ? ", " : "");
-            markdown_add_code(&s.misses, t->cell->id);
-            text_addf(&s.misses, " (%s)", status_name(t->status));
+        } else if (names_next(&names)) {
+            markdown_add_code(misses, t->cell->id);
+            text_addf(misses, " (%s)", status_name(t->status));
         }
     }
+    names_finish(&names);
+    s.missed = names.count;
     return s;
 }
 
-static void add_tried(struct text *out, const struct stated *s) {
+static void add_tried(struct text *out, const struct stated *s, const char *misses) {
     text_addf(out, "%zu of ", s->exact);
     human_plural(out, s->tried, s->left ? "tried cell" : "cell");
     text_add(out, " with a stated status ended in exactly that");
@@ -154,8 +154,7 @@ static void add_tried(struct text *out, const struct stated *s) {
                 s->elsewhere == 1 ? "is" : "are");
     }
     if (s->missed) {
-        text_addf(out, ", **%zu did not**: %s", s->missed, text_get(&s->misses));
-        text_add(out, s->missed > NAMES_MOST ? ", …" : "");
+        text_addf(out, ", **%zu did not**: %s", s->missed, misses);
     }
     text_add(out, ".");
 }
@@ -164,10 +163,11 @@ static void add_tried(struct text *out, const struct stated *s) {
 // run missed nothing and is told apart.
 static void add_expectations(struct page *p) {
     struct text *out = &p->markdown;
-    struct stated s = hold_against_stated(p->tallies);
+    struct text misses = {0};
+    struct stated s = hold_against_stated(p->tallies, &misses);
     const char *were = s.left == 1 ? "was" : "were";
     if (s.tried) {
-        add_tried(out, &s);
+        add_tried(out, &s, text_get(&misses));
     }
     if (s.tried && s.left) {
         text_addf(out, " %zu more %s not run.", s.left, were);
@@ -176,7 +176,7 @@ static void add_expectations(struct page *p) {
         text_addf(out, " with a stated status %s not run.", were);
     }
     text_add(out, s.tried || s.left ? "\n\n" : "");
-    text_finish(&s.misses);
+    text_finish(&misses);
 }
 
 void coverage_add(struct page *p) {

@@ -6,6 +6,7 @@
 
 #include "reports/choice.h"
 #include "reports/markdown.h"
+#include "reports/names.h"
 
 #define NAMES_MOST 12 /* names in one enumeration */
 
@@ -179,43 +180,37 @@ static size_t most_wins(const struct wins *wins) {
 static void add_each_win(struct page *p, enum prize prize) {
     struct context which = workload_context(p);
     struct text name = {0};
-    size_t count = 0;
+    struct names names = {.out = &p->markdown, .most = NAMES_MOST};
     for (size_t i = 0; i < p->candidates->workload_count; i++) {
         const struct workload *w = p->candidates->workloads + i;
         const struct candidate *c = sole_winner(w, prize);
-        if (!c || count++ >= NAMES_MOST) {
+        if (!c || !names_next(&names)) {
             continue;
         }
-        text_add(&p->markdown, count > 1 ? ", " : "");
         markdown_add_code(&p->markdown, c->first->cell->id);
         text_clear(&name);
         context_show(&c->first->cell->params, &which, &name);
         text_add(&p->markdown, name.size ? " with " : "");
         markdown_add_code(&p->markdown, text_get(&name));
     }
-    if (count > NAMES_MOST) {
-        text_addf(&p->markdown, ", and %zu more below", count - NAMES_MOST);
-    }
+    names_finish(&names);
     text_finish(&name);
 }
 
 // "`kernel=flash`, in 3 of 6 workloads"; "`kernel=flash`, `kernel=fused`, in 2 of 6
 // workloads each", where several win as often.
 static void add_most_wins(struct page *p, const struct wins *wins, size_t most) {
-    size_t count = 0;
+    struct names names = {.out = &p->markdown, .most = NAMES_MOST};
     for (size_t i = 0, run; i < wins->count; i += run) {
         run = run_at(wins, i);
-        if (run == most && count++ < NAMES_MOST) {
-            text_add(&p->markdown, count > 1 ? ", " : "");
+        if (run == most && names_next(&names)) {
             markdown_add_code(&p->markdown, wins->names[i]);
         }
     }
-    if (count > NAMES_MOST) {
-        text_addf(&p->markdown, " and %zu more", count - NAMES_MOST);
-    }
+    names_finish(&names);
     text_addf(&p->markdown, ", in %zu of ", most);
     human_plural(&p->markdown, wins->count + wins->tied, "workload");
-    text_add(&p->markdown, count > 1 ? " each" : "");
+    text_add(&p->markdown, names.count > 1 ? " each" : "");
 }
 
 // "- **Fastest** most often: `kernel=flash`, in 4 of 6 workloads; a tie in 2."

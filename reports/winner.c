@@ -3,6 +3,7 @@
 #include <math.h>
 
 #include "reports/markdown.h"
+#include "reports/names.h"
 
 #define NAMES_MOST 3 /* names in one enumeration */
 
@@ -58,18 +59,14 @@ static const struct candidate *next_tie(const struct workload *w,
 // "`a`, `b` and 3 more": what ties with `winner`, the nearest first.
 static size_t add_ties(struct text *out, const struct workload *w,
         const struct candidate *winner, candidate_ties ties) {
-    size_t count = 0;
+    struct names names = {.out = out, .most = NAMES_MOST};
     for (const struct candidate *c = NULL; (c = next_tie(w, winner, c, ties));) {
-        if (count < NAMES_MOST) {
-            text_add(out, count ? ", " : "");
+        if (names_next(&names)) {
             add_name(out, c);
         }
-        count++;
     }
-    if (count > NAMES_MOST) {
-        text_addf(out, " and %zu more", count - NAMES_MOST);
-    }
-    return count;
+    names_finish(&names);
+    return names.count;
 }
 
 static bool is_baseline(const struct page *p, const struct candidate *c) {
