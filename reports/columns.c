@@ -3,6 +3,7 @@
 #include <math.h>
 
 #include "matrix/metric.h"
+#include "reports/context.h"
 #include "reports/csv.h"
 #include "reports/fresh.h"
 #include "reports/human.h"
@@ -350,7 +351,10 @@ static void add_row(
     struct text value = {0};
     for (int p = 0; p < PARAM_COUNT; p++) {
         text_clear(&value);
-        params_show(&o->cell->params, (enum param)p, &value);
+        // Where ranks share a batch, the other is a default that nobody trained with.
+        if (p != PARAM_BATCH || !context_is_strong(&o->cell->params)) {
+            params_show(&o->cell->params, (enum param)p, &value);
+        }
         csv_add_field(out, false, text_get(&value));
     }
     text_finish(&value);

@@ -21,8 +21,8 @@ static void every_column_is_documented(void **state) {
             "One row per planned cell, those excluded or not yet run included. A "
             "value that is\nnot known is empty: never 0, never NaN. Numbers are raw: "
             "bytes, milliseconds,\nunrounded. A cell with repeats shows the median "
-            "over those that count. Find columns\nby name: more may come, none goes."
-            "\n\n"
+            "over those that count. Find columns\nby name: more may come, none goes. "
+            "`batch` is empty where ranks share\n`global_batch`.\n\n"
             "A row that is not ok holds what its attempt still knew, such as "
             "`planned_bytes`:\nfilter on `status` = `ok` and an empty `stale` before "
             "computing with the metrics.\n");
@@ -63,10 +63,22 @@ static void results_begin_with_identity_parameters_metrics(void **state) {
     scene_close(&s);
 }
 
+static void a_shared_batch_leaves_that_of_a_rank_empty(void **state) {
+    (void)state;
+    struct scene s = {0};
+    scene_open(&s, "");
+    folder_ran(&s.folder, "a", "a", "global_batch=6", 100.25, MIB);
+    scene_report(&s);
+    scene_says(&s, "demo_results.csv", ",batch,global_batch,");
+    scene_says(&s, "demo_results.csv", ",,6,");
+    scene_close(&s);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
             cmocka_unit_test(every_column_is_documented),
             cmocka_unit_test(results_begin_with_identity_parameters_metrics),
+            cmocka_unit_test(a_shared_batch_leaves_that_of_a_rank_empty),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
