@@ -258,6 +258,43 @@ static void overflowing_fp16_step_is_skipped_within_a_graph(void **state) {
     cell_destroy(&c);
 }
 
+/* Fills of any size and place, in a graph, reach just their bytes and in their order.
+ */
+static void fills_of_a_graph_reach_their_bytes(void **state) {
+    (void)state;
+    enum { BYTES = 4096 };
+    static const struct {
+        size_t at, bytes;
+        unsigned char byte;
+    } fills[] = {{0, BYTES, 7}, {4, 4, 0}, {33, 1, 0xff}, {101, 97, 0x5a},
+            {1024, 256, 1}, {1100, 8, 2}, {2000, 257, 3}, {2001, 3, 4}};
+    const struct kernels *k = kernels_cuda();
+    struct kernel_error why = {0};
+    struct stream *stream;
+    struct graph *graph;
+    void *memory;
+    unsigned char expected[BYTES] = {0}, found[BYTES];
+    assert_true(k->stream_create(&(struct stream_options){0}, &stream, &why));
+    assert_true(k->allocate(0, MEMORY_DEVICE, BYTES, &memory, &why));
+    assert_true(k->graph_begin(stream, &why));
+    for (size_t i = 0; i < sizeof fills / sizeof *fills; i++) {
+        memset(expected + fills[i].at, fills[i].byte, fills[i].bytes);
+        assert_true(k->fill(stream, (char *)memory + fills[i].at, fills[i].byte,
+                fills[i].bytes, &why));
+    }
+    assert_true(k->graph_end(stream, &graph, &why));
+    for (int replay = 0; replay < 2; replay++) {
+        assert_true(k->fill(stream, memory, 0xee, BYTES, &why));
+        assert_true(k->graph_launch(stream, graph, &why));
+        assert_true(k->copy(stream, COPY_TO_HOST, found, memory, BYTES, &why));
+        assert_true(k->stream_synchronize(stream, &why));
+        assert_memory_equal(found, expected, BYTES);
+    }
+    k->graph_destroy(graph);
+    k->release(0, MEMORY_DEVICE, memory, BYTES);
+    k->stream_destroy(stream);
+}
+
 static void memory_stays_within_the_plan(void **state) {
     (void)state;
     static const char *const cases[] = {BASE "arch=gpt",
@@ -366,6 +403,7 @@ int main(void) {
             cmocka_unit_test(repeats_graphs_and_checkpointing_change_no_bit),
             cmocka_unit_test(accumulating_graphs_change_no_bit),
             cmocka_unit_test(overflowing_fp16_step_is_skipped_within_a_graph),
+            cmocka_unit_test(fills_of_a_graph_reach_their_bytes),
             cmocka_unit_test(memory_stays_within_the_plan),
             cmocka_unit_test(instrumented_steps_tell_phases_with_and_without_graphs),
             cmocka_unit_test(every_op_is_timed_with_and_without_graphs),

@@ -1,5 +1,5 @@
 /*
- * Devices, memory, streams, events and graphs: the parts of the table that are CUDA's
+ * Devices, memory, streams and events: the parts of the table that are CUDA's
  * runtime under another name.
  */
 #include "kernels/cuda/device.h"
@@ -13,10 +13,6 @@
 
 struct device_event {
     cudaEvent_t handle;
-};
-
-struct graph {
-    cudaGraphExec_t handle;
 };
 
 bool cuda_done(cudaError_t status, const char *what, struct kernel_error *err) {
@@ -187,50 +183,6 @@ bool cuda_event_elapsed_ms(struct device_event *from, struct device_event *to,
             "timing by events", err);
     *ms = elapsed;
     return good;
-}
-
-/* -- graphs --------------------------------------------------------------------------
- */
-
-bool cuda_graph_begin(struct stream *s, struct kernel_error *err) {
-    // Thread-local: whatever other threads do stays out of it.
-    return cuda_done(
-            cudaStreamBeginCapture(s->handle, cudaStreamCaptureModeThreadLocal),
-            "beginning a graph", err);
-}
-
-bool cuda_graph_end(struct stream *s, struct graph **out, struct kernel_error *err) {
-    cudaGraph_t captured = NULL;
-    *out = NULL;
-    if (!cuda_done(cudaStreamEndCapture(s->handle, &captured), "ending a graph", err)) {
-        return false;
-    }
-    struct graph *graph = calloc(1, sizeof *graph);
-    // Communication was captured on a stream of a higher priority, and keeps it.
-    bool good = graph ? cuda_done(cudaGraphInstantiate(&graph->handle, captured,
-                                          cudaGraphInstantiateFlagUseNodePriority),
-                                "instantiating a graph", err)
-                      : kernel_fail(err, KERNEL_OUT_OF_MEMORY, "no memory for a graph");
-    (void)cudaGraphDestroy(captured);
-    if (!good) {
-        free(graph);
-        return false;
-    }
-    *out = graph;
-    return true;
-}
-
-bool cuda_graph_launch(
-        struct stream *s, struct graph *graph, struct kernel_error *err) {
-    return cuda_done(
-            cudaGraphLaunch(graph->handle, s->handle), "launching a graph", err);
-}
-
-void cuda_graph_destroy(struct graph *graph) {
-    if (graph) {
-        (void)cudaGraphExecDestroy(graph->handle);
-        free(graph);
-    }
 }
 
 /* -- copies --------------------------------------------------------------------------

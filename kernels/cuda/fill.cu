@@ -76,3 +76,14 @@ extern "C" bool fill_hash(struct stream *stream, unsigned long long *sum,
             sum, (const uint16_t *)data, words);
     return cuda_launched("a fingerprint", err);
 }
+
+__global__ static void small_kernel(
+        unsigned char *out, unsigned value, int size, int count) {
+    for (int i = (int)threadIdx.x; i < size * count; i += FILL_SMALL_THREADS) {
+        out[i] = (unsigned char)(value >> 8 * (i % size));
+    }
+}
+
+extern "C" void *fill_small_kernel(void) {
+    return (void *)small_kernel;
+}

@@ -25,6 +25,14 @@ bool fill_random(struct stream *stream, void *out, enum dtype type, int64_t coun
 bool fill_hash(struct stream *stream, unsigned long long *sum, const void *data,
         int64_t words, struct kernel_error *err);
 
+/*
+ * A kernel for a node of a graph, one block of FILL_SMALL_THREADS: (void *out, unsigned
+ * value, int size, int count) sets `count` elements of `size` bytes to the lowest of
+ * `value`.
+ */
+enum { FILL_SMALL_THREADS = 32 };
+void *fill_small_kernel(void);
+
 #ifdef __cplusplus
 }
 #endif
