@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "reports/choice.h"
+#include "reports/fresh.h"
 #include "reports/markdown.h"
 #include "reports/page.h"
 
@@ -314,6 +315,30 @@ static void add_twins(struct page *p, const struct tally *const *group, size_t c
     text_add(&p->markdown, said ? "\n" : "");
 }
 
+static bool is_power_capped(const struct tally *o) {
+    struct text reasons = {0};
+    fresh_provenance(&o->last->record, "throttle_reasons", &reasons);
+    bool capped = strstr(text_get(&reasons), "power cap") != NULL;
+    text_finish(&reasons);
+    return capped;
+}
+
+/* Some of a loss that is nobody's doing. */
+static void add_power(struct page *p, const struct tally *const *group, size_t count) {
+    for (size_t i = 0; i < count; i++) {
+        const struct tally *base = group[i]->scaling_base;
+        if (tally_counts(group[i]) && base && base != group[i] &&
+                is_power_capped(group[i]) && is_power_capped(base)) {
+            text_add(&p->markdown,
+                    "These GPUs ran into their power cap, alone and together. Links in "
+                    "use draw power too, so ranks clock lower than one GPU alone: what "
+                    "is missing to 100 % is not all communication that could be "
+                    "hidden.\n\n");
+            return;
+        }
+    }
+}
+
 static void add_notes(struct page *p, const struct table *t,
         const struct tally *const *group, size_t count,
         const struct tally *const *shown, size_t shown_count) {
@@ -325,6 +350,7 @@ static void add_notes(struct page *p, const struct table *t,
                            "slowly. Efficiency against a slow base flatters; compare "
                            "tokens/s.\n\n");
     }
+    add_power(p, group, count);
     add_reasons(p, "scaling efficiency", missing_efficiency, group, count);
     if (!context_is_strong(&group[0]->cell->params)) {
         add_reasons(p, "memory overhead", missing_overhead, group, count);

@@ -126,6 +126,27 @@ static void efficiency_above_the_whole_is_explained(void **state) {
     scene_close(&s);
 }
 
+static void report_under_caps(struct scene *s, const char *one, const char *two) {
+    scene_open(s, "");
+    struct record *r = folder_ran(&s->folder, "a", "one", "threads=1", 100, MIB);
+    folder_fact(r, "throttle_reasons", one);
+    r = folder_ran(&s->folder, "a", "two", "ranks=2 ddp=flat threads=1", 190, MIB);
+    folder_fact(r, "throttle_reasons", two);
+    scene_report(s);
+}
+
+static void a_power_cap_is_told_where_it_holds_both_back(void **state) {
+    (void)state;
+    struct scene s = {0};
+    const char *words = "ran into their power cap, alone and together";
+    report_under_caps(&s, "power cap", "power cap, heat");
+    scene_says(&s, page, words);
+    scene_close(&s);
+    report_under_caps(&s, "none", "power cap");
+    scene_is_silent(&s, page, words);
+    scene_close(&s);
+}
+
 static void saved_memory_is_a_negative_overhead(void **state) {
     (void)state;
     struct scene s = {0};
@@ -344,6 +365,7 @@ int main(void) {
             cmocka_unit_test(the_answer_scales_engine_by_engine),
             cmocka_unit_test(the_best_of_single_attempts_is_told_to_be_one),
             cmocka_unit_test(efficiency_above_the_whole_is_explained),
+            cmocka_unit_test(a_power_cap_is_told_where_it_holds_both_back),
             cmocka_unit_test(saved_memory_is_a_negative_overhead),
             cmocka_unit_test(memory_that_is_not_known_is_said),
             cmocka_unit_test(a_batch_that_ranks_share_is_not_told_as_the_default),
