@@ -5,6 +5,7 @@
 
 #include "reports/choice.h"
 #include "reports/coverage.h"
+#include "reports/engine.h"
 #include "reports/markdown.h"
 #include "reports/page.h"
 #include "reports/recommendation.h"
@@ -244,6 +245,7 @@ bool answer_add(struct page *p, struct text *err) {
     struct table t = {0};
     recommendation_fill(p, 1, &t);
     add_recommendations(p, &t, in_words);
+    engine_answer(p);
     add_scaling(p);
     allreduce_answer(p);
     add_choices(p);

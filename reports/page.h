@@ -41,6 +41,7 @@ void page_add_table(struct page *p, const struct table *t, const char *name);
 /* The sections, in the order of the page; each lives in the file that it names. */
 bool answer_add(struct page *p, struct text *err);     /* what the matrix asked */
 bool comparison_add(struct page *p, struct text *err); /* every cell in one table */
+bool engine_add(struct page *p, struct text *err);     /* engines side by side */
 bool wrapper_add(struct page *p, struct text *err);    /* kernel × wrapper */
 bool quality_add(struct page *p, struct text *err);    /* losses, and what keeps them */
 bool phase_add(struct page *p, struct text *err);      /* where the time goes */

@@ -83,8 +83,13 @@ static void put_winner(struct table *t, const struct workload *w, enum prize pri
     table_put_number(t, (double)ties);
 }
 
-void recommendation_fill(const struct page *p, size_t least, struct table *t) {
+void recommendation_name_workload(
+        const struct page *p, const struct workload *w, struct text *out) {
     struct context which = workload_context(p);
+    context_show(&w->candidates[0].first->cell->params, &which, out);
+}
+
+void recommendation_fill(const struct page *p, size_t least, struct table *t) {
     struct text name = {0};
     add_columns(t);
     for (size_t i = 0; i < p->candidates->workload_count; i++) {
@@ -93,7 +98,7 @@ void recommendation_fill(const struct page *p, size_t least, struct table *t) {
             continue;
         }
         text_clear(&name);
-        context_show(&w->candidates[0].first->cell->params, &which, &name);
+        recommendation_name_workload(p, w, &name);
         table_row(t);
         table_put_text(t, text_get(&name));
         table_put_number(t, (double)w->count);

@@ -17,6 +17,10 @@
  */
 void recommendation_fill(const struct page *p, size_t least, struct table *t);
 
+/* What tells the workload from the others, as in the table. */
+void recommendation_name_workload(
+        const struct page *p, const struct workload *w, struct text *out);
+
 /*
  * Append a line each for speed, memory and quality: what wins how many workloads. Only
  * those in which there was a choice count; one that ends in a tie is won by nobody.

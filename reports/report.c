@@ -25,9 +25,9 @@ static void add_title(struct page *p) {
 
 static bool write_page(struct page *p, struct text *err) {
     static bool (*const sections[])(struct page *, struct text *) = {answer_add,
-            comparison_add, wrapper_add, axis_add, search_add, seed_add, quality_add,
-            phase_add, ledger_add, allreduce_add, outlook_page_add, gpu_add, memory_add,
-            hole_add, setting_add, method_add};
+            comparison_add, engine_add, wrapper_add, axis_add, search_add, seed_add,
+            quality_add, phase_add, ledger_add, allreduce_add, outlook_page_add,
+            gpu_add, memory_add, hole_add, setting_add, method_add};
     add_title(p);
     for (size_t i = 0; i < sizeof sections / sizeof *sections; i++) {
         if (!sections[i](p, err)) {
