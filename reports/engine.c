@@ -181,12 +181,34 @@ static void add_columns(struct table *t, const struct engines *found,
     }
 }
 
-// A figure and whose it is; bold where it is the workload's and nobody's as well.
-static void put_best(struct table *t, const struct workload *w,
-        const struct candidate *c, double value, const struct candidate *winner,
-        candidate_ties ties) {
+// Whether `c`, an engine's best, is told apart from the others' as the best of all.
+static bool is_ahead(const struct candidate *c, const struct candidate *const *others,
+        double (*worth)(const struct candidate *), candidate_ties ties) {
+    size_t behind = 0;
+    for (int e = 0; e < ENGINE_COUNT; e++) {
+        if (!others[e] || others[e] == c) {
+            continue;
+        }
+        if (worth(others[e]) > worth(c) || ties(others[e], c)) {
+            return false;
+        }
+        behind++;
+    }
+    return behind > 0;
+}
+
+static double speed_of(const struct candidate *c) {
+    return c->tps.value;
+}
+
+static double thrift_of(const struct candidate *c) {
+    return -c->peak_bytes;
+}
+
+static void put_best(
+        struct table *t, const struct candidate *c, double value, bool is_best) {
     table_put_number(t, value);
-    if (c && c == winner && !candidate_count_ties(w, c, ties)) {
+    if (is_best) {
         table_mark_best(t);
     }
     table_put_text(t, c ? c->first->cell->id : "");
@@ -194,23 +216,29 @@ static void put_best(struct table *t, const struct workload *w,
 
 static void add_row(
         struct table *t, const struct engines *found, const struct workload *w) {
+    const struct candidate *fastest[ENGINE_COUNT], *leanest[ENGINE_COUNT];
     for (int e = 0; e < ENGINE_COUNT; e++) {
-        const struct candidate *c = best_of(w, e).fastest;
+        struct best b = best_of(w, e);
+        fastest[e] = b.fastest;
+        leanest[e] = b.leanest;
+    }
+    for (int e = 0; e < ENGINE_COUNT; e++) {
+        const struct candidate *c = fastest[e];
         if (found->has[e]) {
-            put_best(t, w, c, c ? c->tps.value : NAN, w->fastest, candidate_ties_speed);
+            put_best(t, c, c ? c->tps.value : NAN,
+                    c && is_ahead(c, fastest, speed_of, candidate_ties_speed));
         }
     }
     for (int e = 0; e < ENGINE_COUNT; e++) {
-        const struct candidate *c = best_of(w, e).leanest;
+        const struct candidate *c = leanest[e];
         if (found->has[e]) {
-            put_best(
-                    t, w, c, c ? c->peak_bytes : NAN, w->leanest, candidate_ties_memory);
+            put_best(t, c, c ? c->peak_bytes : NAN,
+                    c && is_ahead(c, leanest, thrift_of, candidate_ties_memory));
         }
     }
 }
 
-static bool add_table(
-        struct page *p, const struct engines *found, struct text *err) {
+static bool add_table(struct page *p, const struct engines *found, struct text *err) {
     struct labels labels[ENGINE_COUNT] = {0};
     struct table t = {0};
     struct text name = {0};
@@ -242,8 +270,7 @@ bool engine_add(struct page *p, struct text *err) {
         text_add(&p->markdown,
                 "## Engines, each at its best\n\n"
                 "The fastest technique of each engine, and the leanest, which may be "
-                "another. What is bold is ahead of all the workload's other "
-                "techniques.\n\n");
+                "another. What is bold is ahead of the other engines.\n\n");
         ok = add_table(p, &found, err);
     }
     free(found.shared);

@@ -11,10 +11,11 @@
 static const char page[] = "demo_report.md";
 
 /* Two batches under two engines, and a third batch under one; the first engine's
- * fastest technique is not its leanest. */
+ * fastest techniques, two as fast, are not its leanest. */
 static void report_engines(struct scene *s) {
     scene_open(s, "");
     folder_ran(&s->folder, "n", "n1", "kernel=flash batch=1", 300, 6 * MIB);
+    folder_ran(&s->folder, "n", "n1-naive", "kernel=naive batch=1", 300, 7 * MIB);
     folder_ran(&s->folder, "n", "n1-fused", "kernel=fused batch=1", 200, 4 * MIB);
     folder_ran(&s->folder, "n", "n2", "kernel=flash batch=2", 400, 8 * MIB);
     folder_ran(&s->folder, "n", "n3", "kernel=flash batch=3", 500, 9 * MIB);
@@ -30,14 +31,13 @@ static void each_engine_stands_by_its_best(void **state) {
     scene_says(&s, page,
             "| workload | native, tokens/s | torch, tokens/s | native, peak memory | "
             "torch, peak memory |\n");
-    scene_says(
-            &s, page, "| `batch=1` | **300** | 100 | **4.00 MiB** | 8.00 MiB |\n");
+    scene_says(&s, page, "| `batch=1` | **300** | 100 | **4.00 MiB** | 8.00 MiB |\n");
     scene_says(&s, page, "| `batch=2` | 400 | **500** | 8.00 MiB | 8.00 MiB |\n");
     scene_is_silent(&s, page, "| `batch=3` | 500 | ");
     scene_says(&s, "demo_engines.csv",
             "workload,native_tokens_per_s,native_fastest,torch_tokens_per_s,"
             "torch_fastest,native_peak_bytes,native_leanest,torch_peak_bytes,"
-            "torch_leanest\nbatch=1,300,n1,100,t1,4194304,n1-fused,8388608,t1\n");
+            "torch_leanest\nbatch=1,300,n1-naive,100,t1,4194304,n1-fused,8388608,t1\n");
     assert_int_equal(scene_check_csv(&s, "demo_engines.csv"), 2);
     scene_close(&s);
 }
