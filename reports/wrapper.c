@@ -323,20 +323,38 @@ static bool is_power_capped(const struct tally *o) {
     return capped;
 }
 
-/* Some of a loss that is nobody's doing. */
-static void add_power(struct page *p, const struct tally *const *group, size_t count) {
+static bool are_power_capped(const struct tally *o) {
+    return is_power_capped(o) && is_power_capped(o->scaling_base);
+}
+
+// Whether its ranks have more threads than a machine without GPUs has cores.
+static bool share_cores(const struct tally *o) {
+    const struct record *r = &o->last->record;
+    int64_t ranks = params_integer(&o->cell->params, PARAM_RANKS);
+    bool on_gpu = json_array_size(json_object_get(r->provenance, "gpus")) > 0;
+    return !on_gpu &&
+           (double)(ranks * tally_threads(o)) > fresh_provenance_number(r, "cores");
+}
+
+/* What is missing to 100 % that no wrapper could help. */
+static void add_cause(struct page *p, const struct tally *const *group, size_t count,
+        bool (*has)(const struct tally *), const char *cause) {
     for (size_t i = 0; i < count; i++) {
-        const struct tally *base = group[i]->scaling_base;
-        if (tally_counts(group[i]) && base && base != group[i] &&
-                is_power_capped(group[i]) && is_power_capped(base)) {
-            text_add(&p->markdown,
-                    "These GPUs ran into their power cap, alone and together. Links in "
-                    "use draw power too, so ranks clock lower than one GPU alone: what "
-                    "is missing to 100 % is not all communication that could be "
-                    "hidden.\n\n");
+        if (isfinite(tally_metric(group[i], "scaling_efficiency")) && has(group[i])) {
+            text_addf(&p->markdown, "%s\n\n", cause);
             return;
         }
     }
+}
+
+static void add_causes(struct page *p, const struct tally *const *group, size_t count) {
+    add_cause(p, group, count, are_power_capped,
+            "These GPUs ran into their power cap, alone and together. Links in use "
+            "draw power too, so ranks clock lower than one GPU alone: what is missing "
+            "to 100 % is not all communication that could be hidden.");
+    add_cause(p, group, count, share_cores,
+            "Where ranks have more threads than the machine has cores, they take "
+            "turns: their efficiency says nothing of cores of their own.");
 }
 
 static void add_notes(struct page *p, const struct table *t,
@@ -350,7 +368,7 @@ static void add_notes(struct page *p, const struct table *t,
                            "slowly. Efficiency against a slow base flatters; compare "
                            "tokens/s.\n\n");
     }
-    add_power(p, group, count);
+    add_causes(p, group, count);
     add_reasons(p, "scaling efficiency", missing_efficiency, group, count);
     if (!context_is_strong(&group[0]->cell->params)) {
         add_reasons(p, "memory overhead", missing_overhead, group, count);

@@ -147,6 +147,23 @@ static void a_power_cap_is_told_where_it_holds_both_back(void **state) {
     scene_close(&s);
 }
 
+static void ranks_that_share_cores_are_told(void **state) {
+    (void)state;
+    static const char words[] = "more threads than the machine has cores, they take";
+    // Of two cores.
+    static const char *const settings[] = {
+            "ranks=2 ddp=flat threads=1", "ranks=3 ddp=flat threads=1"};
+    for (int i = 0; i < 2; i++) {
+        struct scene s = {0};
+        scene_open(&s, "");
+        folder_ran(&s.folder, "a", "one", "threads=1", 100, MIB);
+        folder_ran(&s.folder, "a", "some", settings[i], 190, MIB);
+        scene_report(&s);
+        (i ? scene_says : scene_is_silent)(&s, page, words);
+        scene_close(&s);
+    }
+}
+
 static void saved_memory_is_a_negative_overhead(void **state) {
     (void)state;
     struct scene s = {0};
@@ -366,6 +383,7 @@ int main(void) {
             cmocka_unit_test(the_best_of_single_attempts_is_told_to_be_one),
             cmocka_unit_test(efficiency_above_the_whole_is_explained),
             cmocka_unit_test(a_power_cap_is_told_where_it_holds_both_back),
+            cmocka_unit_test(ranks_that_share_cores_are_told),
             cmocka_unit_test(saved_memory_is_a_negative_overhead),
             cmocka_unit_test(memory_that_is_not_known_is_said),
             cmocka_unit_test(a_batch_that_ranks_share_is_not_told_as_the_default),
