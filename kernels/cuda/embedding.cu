@@ -23,7 +23,7 @@ enum {
     SCAN_THREADS = 1024,
     TILE = 32,  /* sorted rows that one thread adds up */
     BATCH = 8,  /* loads of a thread that are under way together */
-    JOINED = 16 /* the same of partials, where few threads share the latency */
+    JOINED = 16 /* the same of partials: those who join are few, and mostly wait */
 };
 
 template <class T, int W>

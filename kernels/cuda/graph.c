@@ -20,7 +20,8 @@ struct graph {
 /* -- nodes ---------------------------------------------------------------------------
  */
 
-/* From 13.0 on there are kinds of edges; a fill has but the plain one. */
+/* Edges are of kinds, from 12.3 on; those of a fill are plain. From 13.0 on there is a
+ * place for the others, which we leave empty. */
 #if CUDART_VERSION >= 13000
 #define PLAIN_EDGES NULL,
 #else
@@ -30,7 +31,17 @@ struct graph {
 struct nodes {
     cudaGraphNode_t *items; /* owned */
     size_t count;
+    bool unknown; /* an edge to one of them is not plain */
 };
+
+static bool is_of_other_kinds(cudaError_t status) {
+#if CUDART_VERSION >= 12030
+    return status == cudaErrorLossyQuery;
+#else
+    (void)status;
+    return false;
+#endif
+}
 
 /* Asks for the nodes that `of` has; their number alone where `out` is NULL. */
 typedef cudaError_t (*nodes_of)(void *of, cudaGraphNode_t *out, size_t *count);
@@ -49,15 +60,20 @@ static cudaError_t behind(void *node, cudaGraphNode_t *out, size_t *count) {
 
 static bool find_nodes(
         nodes_of ask, void *of, struct nodes *out, struct kernel_error *err) {
-    const char *what = "finding nodes of a graph";
-    if (!cuda_done(ask(of, NULL, &out->count), what, err)) {
-        return false;
+    cudaError_t status = ask(of, NULL, &out->count);
+    if (status == cudaSuccess && out->count > 0) {
+        out->items = calloc(out->count, sizeof *out->items);
+        if (!out->items) {
+            return kernel_fail(
+                    err, KERNEL_OUT_OF_MEMORY, "no memory for a graph's nodes");
+        }
+        status = ask(of, out->items, &out->count);
     }
-    out->items = calloc(out->count + 1, sizeof *out->items);
-    if (!out->items) {
-        return kernel_fail(err, KERNEL_OUT_OF_MEMORY, "no memory for a graph's nodes");
+    out->unknown = is_of_other_kinds(status);
+    if (out->unknown) {
+        (void)cudaGetLastError(); // not sticky: the next call starts clean
     }
-    return out->count == 0 || cuda_done(ask(of, out->items, &out->count), what, err);
+    return out->unknown || cuda_done(status, "finding nodes of a graph", err);
 }
 
 /* -- small fills ---------------------------------------------------------------------
@@ -95,22 +111,24 @@ static bool add_kernel(cudaGraph_t graph, const struct nodes *before,
             "adding a kernel to a graph", err);
 }
 
-/* A kernel takes the place of a node that fills. */
+/* A kernel takes the place of a node that fills, unless its edges are not plain. */
 static bool make_kernel(cudaGraph_t graph, cudaGraphNode_t node,
         struct cudaMemsetParams *fill, struct kernel_error *err) {
     struct nodes from = {0}, to = {0};
     cudaGraphNode_t kernel;
-    bool good = find_nodes(before, node, &from, err) &&
-                find_nodes(behind, node, &to, err) &&
-                add_kernel(graph, &from, fill, &kernel, err);
-    for (size_t i = 0; good && i < to.count; i++) {
+    bool good =
+            find_nodes(before, node, &from, err) && find_nodes(behind, node, &to, err);
+    bool replaced = good && !from.unknown && !to.unknown;
+    good = good && (!replaced || add_kernel(graph, &from, fill, &kernel, err));
+    for (size_t i = 0; good && replaced && i < to.count; i++) {
         good = cuda_done(
                 cudaGraphAddDependencies(graph, &kernel, to.items + i, PLAIN_EDGES 1),
                 "ordering a graph", err);
     }
     free(from.items);
     free(to.items);
-    return good && cuda_done(cudaGraphDestroyNode(node), "removing a node", err);
+    return good &&
+           (!replaced || cuda_done(cudaGraphDestroyNode(node), "removing a node", err));
 }
 
 static bool make_kernels(cudaGraph_t graph, struct kernel_error *err) {
