@@ -92,14 +92,17 @@ bool candidate_may_drift(const struct candidate *a, const struct candidate *b) {
     return a->attempts < 2 || b->attempts < 2;
 }
 
-static bool leaner(const struct candidate *a, const struct candidate *b) {
+bool candidate_is_faster(const struct candidate *a, const struct candidate *b) {
+    return isfinite(a->tps.value) && (!b || a->tps.value > b->tps.value);
+}
+
+bool candidate_is_leaner(const struct candidate *a, const struct candidate *b) {
     if (!isfinite(a->peak_bytes)) {
         return false;
     }
     if (!b) {
         return true;
     }
-    // Of two that take the same, the quicker one.
     return a->peak_bytes < b->peak_bytes ||
            (a->peak_bytes == b->peak_bytes && a->tps.value > b->tps.value);
 }
@@ -107,11 +110,10 @@ static bool leaner(const struct candidate *a, const struct candidate *b) {
 static void rank(struct workload *w) {
     for (size_t i = 0; i < w->count; i++) {
         const struct candidate *c = w->candidates + i;
-        if (isfinite(c->tps.value) &&
-                (!w->fastest || c->tps.value > w->fastest->tps.value)) {
+        if (candidate_is_faster(c, w->fastest)) {
             w->fastest = c;
         }
-        if (leaner(c, w->leanest)) {
+        if (candidate_is_leaner(c, w->leanest)) {
             w->leanest = c;
         }
         if (isfinite(c->ppl.value) &&
@@ -127,7 +129,7 @@ static void rank(struct workload *w) {
     double least = w->fastest->tps.value * (1 - CANDIDATE_HARDLY_SLOWER);
     for (size_t i = 0; i < w->count; i++) {
         const struct candidate *c = w->candidates + i;
-        if (c->tps.value >= least && leaner(c, w->balanced)) {
+        if (c->tps.value >= least && candidate_is_leaner(c, w->balanced)) {
             w->balanced = c;
         }
     }

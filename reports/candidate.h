@@ -54,6 +54,11 @@ bool candidate_ties_quality(const struct candidate *a, const struct candidate *b
 size_t candidate_count_ties(
         const struct workload *w, const struct candidate *winner, candidate_ties ties);
 
+/* Whether `a` is known to be ahead of `b`, where NULL stands for none. Of two that take
+ * the same memory the quicker one is. */
+bool candidate_is_faster(const struct candidate *a, const struct candidate *b);
+bool candidate_is_leaner(const struct candidate *a, const struct candidate *b);
+
 /* Whether a difference in speed may be drift: it takes two attempts on both sides. */
 bool candidate_may_drift(const struct candidate *a, const struct candidate *b);
 

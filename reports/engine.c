@@ -7,272 +7,193 @@
 #include "reports/markdown.h"
 #include "reports/recommendation.h"
 
-enum { ENGINE_COUNT = ENGINE_TORCH_COMPILE + 1 };
-
 // What an engine comes to in a workload; NULL where nothing of it is known.
 struct best {
     const struct candidate *fastest, *leanest;
-};
-
-// The workloads that have two engines or more, and the engines that they have.
-struct engines {
-    const struct workload **shared; // owned
-    size_t count;
-    bool has[ENGINE_COUNT];
 };
 
 static const char *name_of(int engine) {
     return axes_get(PARAM_ENGINE)->choices[engine];
 }
 
+static int engine_of(const struct candidate *c) {
+    return (int)params_integer(&c->first->cell->params, PARAM_ENGINE);
+}
+
 static struct best best_of(const struct workload *w, int engine) {
     struct best b = {0};
     for (size_t i = 0; i < w->count; i++) {
         const struct candidate *c = w->candidates + i;
-        if (params_integer(&c->first->cell->params, PARAM_ENGINE) != engine) {
-            continue;
+        if (engine_of(c) == engine) {
+            b.fastest = candidate_is_faster(c, b.fastest) ? c : b.fastest;
+            b.leanest = candidate_is_leaner(c, b.leanest) ? c : b.leanest;
         }
-        bool faster = !b.fastest || c->tps.value > b.fastest->tps.value;
-        bool leaner = !b.leanest || c->peak_bytes < b.leanest->peak_bytes;
-        b.fastest = isfinite(c->tps.value) && faster ? c : b.fastest;
-        b.leanest = isfinite(c->peak_bytes) && leaner ? c : b.leanest;
     }
     return b;
-}
-
-static struct engines find_engines(const struct candidates *all) {
-    struct engines found = {
-            .shared = text_allocate(all->workload_count * sizeof *found.shared)};
-    for (size_t i = 0; i < all->workload_count; i++) {
-        bool has[ENGINE_COUNT];
-        int count = 0;
-        for (int e = 0; e < ENGINE_COUNT; e++) {
-            has[e] = best_of(all->workloads + i, e).fastest != NULL;
-            count += has[e];
-        }
-        if (count > 1) {
-            found.shared[found.count++] = all->workloads + i;
-        }
-        for (int e = 0; e < ENGINE_COUNT; e++) {
-            found.has[e] |= count > 1 && has[e];
-        }
-    }
-    return found;
 }
 
 /* -- in words ------------------------------------------------------------------------
  */
 
-static double speed_ratio(const struct best *a, const struct best *b) {
-    return a->fastest && b->fastest
-                   ? stats_ratio(a->fastest->tps.value, b->fastest->tps.value)
-                   : NAN;
-}
+// One engine against another, over the workloads in which both are known.
+struct pair {
+    struct stats speed, memory; // ratios
+    bool may_drift;
+};
 
-static double memory_ratio(const struct best *a, const struct best *b) {
-    return a->leanest && b->leanest
-                   ? stats_ratio(a->leanest->peak_bytes, b->leanest->peak_bytes)
-                   : NAN;
-}
-
-static struct stats ratios_of(const struct engines *found, int a, int b,
-        double (*ratio)(const struct best *, const struct best *)) {
-    double *values = text_allocate(found->count * sizeof *values);
-    for (size_t i = 0; i < found->count; i++) {
-        struct best x = best_of(found->shared[i], a), y = best_of(found->shared[i], b);
-        values[i] = ratio(&x, &y);
+static struct pair compare(const struct candidates *all, int a, int b) {
+    struct pair pair = {0};
+    double *speed = text_allocate(2 * (all->workload_count + 1) * sizeof *speed);
+    double *memory = speed + all->workload_count;
+    for (size_t i = 0; i < all->workload_count; i++) {
+        struct best x = best_of(all->workloads + i, a);
+        struct best y = best_of(all->workloads + i, b);
+        speed[i] = memory[i] = NAN;
+        if (x.fastest && y.fastest) {
+            speed[i] = stats_ratio(x.fastest->tps.value, y.fastest->tps.value);
+            pair.may_drift |= candidate_may_drift(x.fastest, y.fastest);
+        }
+        if (x.leanest && y.leanest) {
+            memory[i] = stats_ratio(x.leanest->peak_bytes, y.leanest->peak_bytes);
+        }
     }
-    struct stats s = stats_of(values, found->count);
-    free(values);
-    return s;
+    pair.speed = stats_of(speed, all->workload_count);
+    pair.memory = stats_of(memory, all->workload_count);
+    free(speed);
+    return pair;
 }
 
-// " (0.96× to 1.30×)", where they differ.
-static void add_range(struct text *out, const struct stats *s) {
+// " (0.96× to 1.30×, 7 workloads)", "" of a single one.
+static void add_extent(struct text *out, const struct stats *s) {
     if (s->count > 1) {
         human_phrase(out, " (", HUMAN_RATIO, s->minimum, " to ");
-        human_phrase(out, "", HUMAN_RATIO, s->maximum, ")");
+        human_phrase(out, "", HUMAN_RATIO, s->maximum, ", ");
+        human_plural(out, s->count, "workload");
+        text_add(out, ")");
     }
 }
 
-// "at 1.15× the speed of `torch` (0.96× to 1.30×), in 0.79× its memory (…), in 7
-// workloads"
-static void add_pair(struct text *out, const struct engines *found, int a, int b) {
-    struct stats speed = ratios_of(found, a, b, speed_ratio);
-    struct stats memory = ratios_of(found, a, b, memory_ratio);
-    human_phrase(out, "at ", HUMAN_RATIO, speed.median, " the speed of ");
-    markdown_add_code(out, name_of(b));
-    add_range(out, &speed);
-    human_phrase(out, ", in ", HUMAN_RATIO, memory.median, " its memory");
-    add_range(out, &memory);
-    text_add(out, ", in ");
-    human_plural(out, speed.count, "workload");
+static void add_pair(struct text *out, const struct pair *pair, int other) {
+    human_phrase(out, " at its fastest runs at ", HUMAN_RATIO, pair->speed.median, "");
+    text_add(out, " the speed of ");
+    markdown_add_code(out, name_of(other));
+    text_add(out, " at its");
+    add_extent(out, &pair->speed);
+    if (pair->memory.count) {
+        human_phrase(out, ", at its leanest in ", HUMAN_RATIO, pair->memory.median,
+                " the memory");
+        add_extent(out, &pair->memory);
+    }
+    text_add(
+            out, pair->may_drift ? "; single attempts: not told from drift.\n" : ".\n");
 }
 
 void engine_answer(struct page *p) {
-    struct engines found = find_engines(p->candidates);
-    int first = 0;
-    while (first < ENGINE_COUNT && !found.has[first]) {
-        first++;
-    }
-    size_t said = 0;
-    for (int e = first + 1; e < ENGINE_COUNT; e++) {
-        if (!found.has[e] || !ratios_of(&found, first, e, speed_ratio).count) {
-            continue;
+    const struct candidates *all = p->candidates;
+    bool said = false;
+    for (int first = 0; first < ENGINE_COUNT && !said; first++) {
+        for (int e = first + 1; e < ENGINE_COUNT; e++) {
+            struct pair pair = compare(all, first, e);
+            if (pair.speed.count) {
+                text_add(&p->markdown, "- **Engines**: ");
+                markdown_add_code(&p->markdown, name_of(first));
+                add_pair(&p->markdown, &pair, e);
+                said = true;
+            }
         }
-        if (said++) {
-            text_add(&p->markdown, "; ");
-        } else {
-            text_add(&p->markdown, "- **Engines**, each at its best: ");
-            markdown_add_code(&p->markdown, name_of(first));
-            text_add(&p->markdown, " runs ");
-        }
-        add_pair(&p->markdown, &found, first, e);
     }
-    text_add(&p->markdown, said ? ".\n\n" : "");
-    free(found.shared);
+    text_add(&p->markdown, said ? "\n" : "");
 }
 
 /* -- as a table ----------------------------------------------------------------------
  */
 
-// Columns' names are of engines, and outlive the table.
-struct labels {
-    struct text speed, speed_title, memory, memory_title, fastest, leanest;
-};
-
-static void make_labels(int engine, struct labels *l) {
-    const char *name = name_of(engine);
-    text_addf(&l->speed, "%s_tokens_per_s", name);
-    text_addf(&l->speed_title, "%s, tokens/s", name);
-    text_addf(&l->memory, "%s_peak_bytes", name);
-    text_addf(&l->memory_title, "%s, peak memory", name);
-    text_addf(&l->fastest, "%s_fastest", name);
-    text_addf(&l->leanest, "%s_leanest", name);
-}
-
-static void finish_labels(struct labels *l) {
-    text_finish(&l->speed);
-    text_finish(&l->speed_title);
-    text_finish(&l->memory);
-    text_finish(&l->memory_title);
-    text_finish(&l->fastest);
-    text_finish(&l->leanest);
-}
-
-static void add_columns(struct table *t, const struct engines *found,
-        const struct labels labels[ENGINE_COUNT]) {
+static void add_columns(struct table *t) {
     table_add_code(t, "workload", "workload");
-    for (int e = 0; e < ENGINE_COUNT; e++) {
-        if (found->has[e]) {
-            table_add_number(t, text_get(&labels[e].speed),
-                    text_get(&labels[e].speed_title), HUMAN_SHORT);
-            table_add_code(t, text_get(&labels[e].fastest), "");
-            table_show_last(t, TABLE_CSV_ONLY);
-        }
-    }
-    for (int e = 0; e < ENGINE_COUNT; e++) {
-        if (found->has[e]) {
-            table_add_number(t, text_get(&labels[e].memory),
-                    text_get(&labels[e].memory_title), HUMAN_BYTES);
-            table_add_code(t, text_get(&labels[e].leanest), "");
-            table_show_last(t, TABLE_CSV_ONLY);
-        }
-    }
+    table_add_code(t, "engine", "engine");
+    table_add_code(t, "fastest", "fastest");
+    table_add_number(t, "tokens_per_s", "tokens/s", HUMAN_SHORT);
+    table_add_code(t, "leanest", "leanest");
+    table_add_number(t, "peak_bytes", "peak memory", HUMAN_BYTES);
 }
 
-// Whether `c`, an engine's best, is told apart from the others' as the best of all.
-static bool is_ahead(const struct candidate *c, const struct candidate *const *others,
-        double (*worth)(const struct candidate *), candidate_ties ties) {
-    size_t behind = 0;
-    for (int e = 0; e < ENGINE_COUNT; e++) {
-        if (!others[e] || others[e] == c) {
-            continue;
-        }
-        if (worth(others[e]) > worth(c) || ties(others[e], c)) {
+// Whether nothing of the other engines is ahead of `c`, or cannot be told from it.
+static bool is_ahead(const struct workload *w, const struct candidate *c,
+        bool (*is_ahead_of)(const struct candidate *, const struct candidate *),
+        candidate_ties ties) {
+    for (size_t i = 0; i < w->count; i++) {
+        const struct candidate *other = w->candidates + i;
+        if (engine_of(other) != engine_of(c) &&
+                (is_ahead_of(other, c) || ties(other, c))) {
             return false;
         }
-        behind++;
     }
-    return behind > 0;
+    return true;
 }
 
-static double speed_of(const struct candidate *c) {
-    return c->tps.value;
-}
-
-static double thrift_of(const struct candidate *c) {
-    return -c->peak_bytes;
-}
-
-static void put_best(
-        struct table *t, const struct candidate *c, double value, bool is_best) {
+static void put(struct table *t, const struct candidate *c, double value, bool best) {
+    table_put_text(t, c ? c->first->cell->id : "");
     table_put_number(t, value);
-    if (is_best) {
+    if (best) {
         table_mark_best(t);
     }
-    table_put_text(t, c ? c->first->cell->id : "");
 }
 
-static void add_row(
-        struct table *t, const struct engines *found, const struct workload *w) {
-    const struct candidate *fastest[ENGINE_COUNT], *leanest[ENGINE_COUNT];
-    for (int e = 0; e < ENGINE_COUNT; e++) {
-        struct best b = best_of(w, e);
-        fastest[e] = b.fastest;
-        leanest[e] = b.leanest;
-    }
-    for (int e = 0; e < ENGINE_COUNT; e++) {
-        const struct candidate *c = fastest[e];
-        if (found->has[e]) {
-            put_best(t, c, c ? c->tps.value : NAN,
-                    c && is_ahead(c, fastest, speed_of, candidate_ties_speed));
-        }
-    }
-    for (int e = 0; e < ENGINE_COUNT; e++) {
-        const struct candidate *c = leanest[e];
-        if (found->has[e]) {
-            put_best(t, c, c ? c->peak_bytes : NAN,
-                    c && is_ahead(c, leanest, thrift_of, candidate_ties_memory));
-        }
-    }
+static void add_row(struct table *t, const char *name, const struct workload *w,
+        int engine, struct best b) {
+    table_row(t);
+    table_put_text(t, name);
+    table_put_text(t, name_of(engine));
+    put(t, b.fastest, b.fastest ? b.fastest->tps.value : NAN,
+            b.fastest &&
+                    is_ahead(w, b.fastest, candidate_is_faster, candidate_ties_speed));
+    put(t, b.leanest, b.leanest ? b.leanest->peak_bytes : NAN,
+            b.leanest &&
+                    is_ahead(w, b.leanest, candidate_is_leaner, candidate_ties_memory));
 }
 
-static bool add_table(struct page *p, const struct engines *found, struct text *err) {
-    struct labels labels[ENGINE_COUNT] = {0};
-    struct table t = {0};
+static int count_engines(const struct workload *w) {
+    int count = 0;
+    for (int e = 0; e < ENGINE_COUNT; e++) {
+        count += best_of(w, e).fastest != NULL;
+    }
+    return count;
+}
+
+static void fill(struct table *t, const struct page *p) {
     struct text name = {0};
-    for (int e = 0; e < ENGINE_COUNT; e++) {
-        make_labels(e, labels + e);
-    }
-    add_columns(&t, found, labels);
-    for (size_t i = 0; i < found->count; i++) {
+    add_columns(t);
+    for (size_t i = 0; i < p->candidates->workload_count; i++) {
+        const struct workload *w = p->candidates->workloads + i;
+        if (count_engines(w) < 2) {
+            continue;
+        }
         text_clear(&name);
-        recommendation_name_workload(p, found->shared[i], &name);
-        table_row(&t);
-        table_put_text(&t, text_get(&name));
-        add_row(&t, found, found->shared[i]);
+        recommendation_name_workload(p, w, &name);
+        for (int e = 0; e < ENGINE_COUNT; e++) {
+            struct best b = best_of(w, e);
+            if (b.fastest) {
+                add_row(t, text_get(&name), w, e, b);
+            }
+        }
     }
-    page_add_table(p, &t, "engines");
-    bool ok = page_add_csv(p, &t, "engines", err);
-    table_finish(&t);
     text_finish(&name);
-    for (int e = 0; e < ENGINE_COUNT; e++) {
-        finish_labels(labels + e);
-    }
-    return ok;
 }
 
 bool engine_add(struct page *p, struct text *err) {
-    struct engines found = find_engines(p->candidates);
+    struct table t = {0};
     bool ok = true;
-    if (found.count) {
+    fill(&t, p);
+    if (t.row_count) {
         text_add(&p->markdown,
-                "## Engines, each at its best\n\n"
-                "The fastest technique of each engine, and the leanest, which may be "
-                "another. What is bold is ahead of the other engines.\n\n");
-        ok = add_table(p, &found, err);
+                "## Engines\n\n"
+                "Each engine's fastest cell of a workload, and its leanest. Whatever "
+                "is "
+                "a technique may differ between them: kernel, precision, window, "
+                "determinism. Bold is ahead of all that other engines have.\n\n");
+        page_add_table(p, &t, "engines");
+        ok = page_add_csv(p, &t, "engines", err);
     }
-    free(found.shared);
+    table_finish(&t);
     return ok;
 }

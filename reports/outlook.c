@@ -18,10 +18,6 @@ static bool is_native(const struct tally *t) {
     return params_integer(&t->cell->params, PARAM_ENGINE) == ENGINE_NATIVE;
 }
 
-static bool on_gpu(const struct tally *t) {
-    return json_array_size(json_object_get(t->last->record.provenance, "gpus")) > 0;
-}
-
 static double or_zero(double x) {
     return isfinite(x) ? x : 0;
 }
@@ -112,7 +108,7 @@ static int fit_of(const struct outlook_curve *c, const struct tally *t, int rank
     bool same = a.size && a.size == b.size && !strcmp(text_get(&a), text_get(&b));
     text_finish(&a);
     text_finish(&b);
-    if (on_gpu(c->tally) != on_gpu(t)) {
+    if (tally_on_gpu(c->tally) != tally_on_gpu(t)) {
         return -1;
     }
     int fit = same ? 1 << 24 : 0;

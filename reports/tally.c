@@ -68,6 +68,11 @@ double tally_speed_spread_pct(const struct tally *o) {
     return stats_spread_pct(&o->tps_stats) / 2;
 }
 
+bool tally_on_gpu(const struct tally *o) {
+    return o->last && params_integer(&o->cell->params, PARAM_DEVICE) != DEVICE_CPU &&
+           json_array_size(json_object_get(o->last->record.provenance, "gpus")) > 0;
+}
+
 // The worker's own word; else, where a CPU runs the ranks, their share of the cores.
 int64_t tally_threads(const struct tally *o) {
     int64_t asked = params_integer(&o->cell->params, PARAM_THREADS);
@@ -81,8 +86,7 @@ int64_t tally_threads(const struct tally *o) {
     }
     double cores = fresh_provenance_number(r, "cores");
     int64_t ranks = params_integer(&o->cell->params, PARAM_RANKS);
-    bool on_gpu = json_array_size(json_object_get(r->provenance, "gpus")) > 0;
-    if (on_gpu || !(cores >= 1) || ranks < 1) {
+    if (tally_on_gpu(o) || !(cores >= 1) || ranks < 1) {
         return 0;
     }
     int64_t share = (int64_t)cores / ranks;

@@ -315,6 +315,9 @@ static void add_twins(struct page *p, const struct tally *const *group, size_t c
     text_add(&p->markdown, said ? "\n" : "");
 }
 
+/* -- what is missing to 100 % that no wrapper could help -----------------------------
+ */
+
 static bool is_power_capped(const struct tally *o) {
     struct text reasons = {0};
     fresh_provenance(&o->last->record, "throttle_reasons", &reasons);
@@ -323,38 +326,55 @@ static bool is_power_capped(const struct tally *o) {
     return capped;
 }
 
-static bool are_power_capped(const struct tally *o) {
-    return is_power_capped(o) && is_power_capped(o->scaling_base);
-}
-
-// Whether its ranks have more threads than a machine without GPUs has cores.
-static bool share_cores(const struct tally *o) {
-    const struct record *r = &o->last->record;
-    int64_t ranks = params_integer(&o->cell->params, PARAM_RANKS);
-    bool on_gpu = json_array_size(json_object_get(r->provenance, "gpus")) > 0;
-    return !on_gpu &&
-           (double)(ranks * tally_threads(o)) > fresh_provenance_number(r, "cores");
-}
-
-/* What is missing to 100 % that no wrapper could help. */
-static void add_cause(struct page *p, const struct tally *const *group, size_t count,
-        bool (*has)(const struct tally *), const char *cause) {
-    for (size_t i = 0; i < count; i++) {
-        if (isfinite(tally_metric(group[i], "scaling_efficiency")) && has(group[i])) {
-            text_addf(&p->markdown, "%s\n\n", cause);
-            return;
-        }
+/*
+ * How much lower, in percent, a rank clocked than its one-rank cell, where both ran
+ * into their power cap; NAN where they did not, or where other work explains it.
+ */
+static double clocked_lower(const struct tally *o) {
+    if (!(tally_metric(o, "scaling_efficiency") < 1) || !is_power_capped(o) ||
+            !is_power_capped(o->scaling_base) || context_is_strong(&o->cell->params)) {
+        return NAN;
     }
+    double ratio = stats_ratio(tally_metric(o, "sm_clock_mhz"),
+            tally_metric(o->scaling_base, "sm_clock_mhz"));
+    return ratio < 1 ? 100 * (1 - ratio) : NAN;
+}
+
+// Whether its ranks had more threads than the machine has cores.
+static bool shared_cores(const struct tally *o) {
+    int64_t ranks = params_integer(&o->cell->params, PARAM_RANKS);
+    return isfinite(tally_metric(o, "scaling_efficiency")) && !tally_on_gpu(o) &&
+           (double)(ranks * tally_threads(o)) >
+                   fresh_provenance_number(&o->last->record, "cores");
 }
 
 static void add_causes(struct page *p, const struct tally *const *group, size_t count) {
-    add_cause(p, group, count, are_power_capped,
-            "These GPUs ran into their power cap, alone and together. Links in use "
-            "draw power too, so ranks clock lower than one GPU alone: what is missing "
-            "to 100 % is not all communication that could be hidden.");
-    add_cause(p, group, count, share_cores,
-            "Where ranks have more threads than the machine has cores, they take "
-            "turns: their efficiency says nothing of cores of their own.");
+    double *lower = text_allocate(count * sizeof *lower);
+    size_t sharing = 0;
+    for (size_t i = 0; i < count; i++) {
+        lower[i] = clocked_lower(group[i]);
+        sharing += shared_cores(group[i]);
+    }
+    struct stats s = stats_of(lower, count);
+    if (s.count) {
+        text_add(&p->markdown, "Power: in ");
+        human_plural(&p->markdown, s.count, "cell");
+        text_add(&p->markdown, " a rank ran into its power cap, as one GPU alone did, "
+                               "and clocked lower, by ");
+        human_number(&p->markdown, HUMAN_PERCENT, s.median);
+        text_addf(&p->markdown,
+                "%s. Links in use draw power, too; that loss is no communication that "
+                "could be hidden.\n\n",
+                s.count > 1 ? " in the median" : "");
+    }
+    if (sharing) {
+        text_add(&p->markdown, "In ");
+        human_plural(&p->markdown, sharing, "cell");
+        text_add(&p->markdown,
+                " ranks had more threads than the machine has cores and took turns: "
+                "that efficiency says nothing of cores of their own.\n\n");
+    }
+    free(lower);
 }
 
 static void add_notes(struct page *p, const struct table *t,

@@ -126,40 +126,63 @@ static void efficiency_above_the_whole_is_explained(void **state) {
     scene_close(&s);
 }
 
-static void report_under_caps(struct scene *s, const char *one, const char *two) {
+/* Why a GPU's clock was held back, and where it stood. */
+struct clock {
+    const char *reasons;
+    double mhz;
+};
+
+static void report_clocks(
+        struct scene *s, struct clock one, struct clock two, const char *settings) {
+    const struct clock clocks[] = {one, two};
     scene_open(s, "");
-    struct record *r = folder_ran(&s->folder, "a", "one", "threads=1", 100, MIB);
-    folder_fact(r, "throttle_reasons", one);
-    r = folder_ran(&s->folder, "a", "two", "ranks=2 ddp=flat threads=1", 190, MIB);
-    folder_fact(r, "throttle_reasons", two);
+    for (int i = 0; i < 2; i++) {
+        struct record *r = folder_ran(&s->folder, "a", i ? "two" : "one",
+                i ? settings : "threads=1", i ? 190 : 100, MIB);
+        folder_fact(r, "throttle_reasons", clocks[i].reasons);
+        folder_metric(r, "sm_clock_mhz", clocks[i].mhz);
+    }
     scene_report(s);
 }
 
-static void a_power_cap_is_told_where_it_holds_both_back(void **state) {
+static void lower_clocks_under_a_power_cap_are_told(void **state) {
     (void)state;
+    static const char ranks[] = "ranks=2 ddp=flat threads=1";
+    const struct clock capped = {"power cap", 1600}, lower = {"heat, power cap", 1568};
     struct scene s = {0};
-    const char *words = "ran into their power cap, alone and together";
-    report_under_caps(&s, "power cap", "power cap, heat");
-    scene_says(&s, page, words);
+    report_clocks(&s, capped, lower, ranks);
+    scene_says(&s, page,
+            "Power: in 1 cell a rank ran into its power cap, as one GPU alone did, and "
+            "clocked lower, by 2.0 %.");
     scene_close(&s);
-    report_under_caps(&s, "none", "power cap");
-    scene_is_silent(&s, page, words);
-    scene_close(&s);
+    const struct clock others[][2] = {{{"none", 1600}, lower}, {capped, {"none", 1568}},
+            {lower, capped}, {{"power cap", NAN}, lower}};
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
+        report_clocks(&s, others[i][0], others[i][1], ranks);
+        scene_is_silent(&s, page, "Power: ");
+        scene_close(&s);
+    }
 }
 
 static void ranks_that_share_cores_are_told(void **state) {
     (void)state;
-    static const char words[] = "more threads than the machine has cores, they take";
+    static const char words[] =
+            "In 1 cell ranks had more threads than the machine has ";
     // Of two cores.
     static const char *const settings[] = {
             "ranks=2 ddp=flat threads=1", "ranks=3 ddp=flat threads=1"};
-    for (int i = 0; i < 2; i++) {
+    for (int i = 0; i < 3; i++) {
         struct scene s = {0};
         scene_open(&s, "");
         folder_ran(&s.folder, "a", "one", "threads=1", 100, MIB);
-        folder_ran(&s.folder, "a", "some", settings[i], 190, MIB);
+        struct record *r =
+                folder_ran(&s.folder, "a", "some", settings[i > 0], 190, MIB);
+        if (i == 2) { // what has a GPU each shares none
+            json_array_append_new(
+                    json_object_get(r->provenance, "gpus"), json_string("H100"));
+        }
         scene_report(&s);
-        (i ? scene_says : scene_is_silent)(&s, page, words);
+        (i == 1 ? scene_says : scene_is_silent)(&s, page, words);
         scene_close(&s);
     }
 }
@@ -382,7 +405,7 @@ int main(void) {
             cmocka_unit_test(the_answer_scales_engine_by_engine),
             cmocka_unit_test(the_best_of_single_attempts_is_told_to_be_one),
             cmocka_unit_test(efficiency_above_the_whole_is_explained),
-            cmocka_unit_test(a_power_cap_is_told_where_it_holds_both_back),
+            cmocka_unit_test(lower_clocks_under_a_power_cap_are_told),
             cmocka_unit_test(ranks_that_share_cores_are_told),
             cmocka_unit_test(saved_memory_is_a_negative_overhead),
             cmocka_unit_test(memory_that_is_not_known_is_said),
