@@ -24,8 +24,9 @@ const char *const forecast_model[] = {
         "when backward is through with its parameters, starts when the one before it "
         "is done, too, and takes T(slice). The token table is ready last. Where the "
         "tokens' rows of all ranks are fewer than twice the vocabulary (and a rank's "
-        "are whole fours, and an untied table is not accumulated) they are gathered in "
-        "front of the last slice instead, when half of that is produced, in T(rows) ÷ "
+        "are whole fours and whole 16 bytes, and an untied table is not accumulated) "
+        "they are gathered in front of the last slice instead, when half of that is "
+        "produced, in T(rows) ÷ "
         "2 and T(tokens) ÷ 2; then a tied table (gpt) is reduced first, an untied one "
         "does not travel. Exposed is what is left after backward. Under accumulation "
         "only the last micro-step's backward counts.",
@@ -149,7 +150,7 @@ static bool gathers_tokens(
     double rows = c->strong ? c->tokens / ranks : c->tokens;
     return w->ddp == DDP_BUCKETED && !c->torch && rows > 0 &&
            rows * ranks < 2 * c->layout.vocab && fmod(rows, 4) == 0 &&
-           (c->layout.tied || c->accumulate == 1);
+           fmod(rows * c->row_bytes, 16) == 0 && (c->layout.tied || c->accumulate == 1);
 }
 
 /* Rows and tokens of all ranks, once half of the last slice is produced. */

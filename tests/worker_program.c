@@ -362,6 +362,29 @@ static void embedded_rows_travel_beside_the_last_product(void **state) {
                "ddp=bucketed");
 }
 
+static bool gathers_tokens(const char *words) {
+    struct built b;
+    build(&b, words, 2);
+    bool gathers = b.ddp.gathers_tokens;
+    finish(&b);
+    return gathers;
+}
+
+static void only_whole_16_bytes_are_gathered(void **state) {
+    (void)state;
+    // Four rows of 9 channels: 144 bytes in fp32, 72 in bf16; then eight; then six.
+    assert_true(gathers_tokens("arch=gpt d_model=9 heads=3 seq_len=4 batch=1 vocab=900 "
+                               "ranks=2 ddp=bucketed"));
+    assert_false(
+            gathers_tokens("arch=gpt d_model=9 heads=3 seq_len=4 batch=1 vocab=900 "
+                           "ranks=2 ddp=bucketed precision=bf16"));
+    assert_true(gathers_tokens("arch=gpt d_model=9 heads=3 seq_len=4 batch=2 vocab=900 "
+                               "ranks=2 ddp=bucketed precision=bf16"));
+    assert_false(
+            gathers_tokens("arch=gpt d_model=9 heads=3 seq_len=3 batch=2 vocab=900 "
+                           "ranks=2 ddp=bucketed"));
+}
+
 /* How many reductions stand in front of an attention, and how many apart from one. */
 static void count_beside_attention(const char *words, int *beside, int *apart) {
     struct built b;
@@ -425,6 +448,7 @@ int main(void) {
             cmocka_unit_test(shards_of_all_ranks_cover_the_arena_once),
             cmocka_unit_test(buckets_are_queued_while_backward_still_runs),
             cmocka_unit_test(embedded_rows_travel_beside_the_last_product),
+            cmocka_unit_test(only_whole_16_bytes_are_gathered),
             cmocka_unit_test(reductions_wait_for_attention_that_hides_them),
             cmocka_unit_test(adamw_covers_the_arena_once),
     };

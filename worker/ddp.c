@@ -20,11 +20,12 @@ static int behind_tables(const struct ddp *d, const struct shape *s) {
 /*
  * An all-reduce moves a table twice but for its own share, a gather a row a token.
  * Where nothing else writes into the table it need not travel at all, but then
- * micro-steps before the last have no way to add to it. A rank's tokens are whole 16
- * bytes, for comm_all_gather().
+ * micro-steps before the last have no way to add to it. What a rank hands in, tokens
+ * and rows, are whole 16 bytes, for comm_all_gather().
  */
 static bool should_gather_tokens(const struct shape *s) {
-    return s->rows * s->world < 2 * s->vocab && s->rows % 4 == 0 &&
+    int64_t bytes = s->rows * s->channels * (int64_t)dtype_size(s->type);
+    return s->rows * s->world < 2 * s->vocab && s->rows % 4 == 0 && bytes % 16 == 0 &&
            (s->gpt || s->accumulate == 1);
 }
 
