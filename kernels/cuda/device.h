@@ -40,8 +40,8 @@ bool cuda_event_synchronize(struct device_event *event, struct kernel_error *err
 bool cuda_event_elapsed_ms(struct device_event *from, struct device_event *to,
         double *ms, struct kernel_error *err);
 
-bool cuda_graph_begin(
-        struct stream *s, struct kernel_error *err); /* kernels/cuda/graph.c */
+/* Of kernels/cuda/graph.c. */
+bool cuda_graph_begin(struct stream *s, struct kernel_error *err);
 bool cuda_graph_end(struct stream *s, struct graph **out, struct kernel_error *err);
 bool cuda_graph_launch(struct stream *s, struct graph *graph, struct kernel_error *err);
 void cuda_graph_destroy(struct graph *graph);

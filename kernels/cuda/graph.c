@@ -111,24 +111,35 @@ static bool add_kernel(cudaGraph_t graph, const struct nodes *before,
             "adding a kernel to a graph", err);
 }
 
-/* A kernel takes the place of a node that fills, unless its edges are not plain. */
+/* A kernel takes the place of `node`, between `from` and `to`. */
+static bool replace(cudaGraph_t graph, cudaGraphNode_t node, const struct nodes *from,
+        const struct nodes *to, struct cudaMemsetParams *fill,
+        struct kernel_error *err) {
+    cudaGraphNode_t kernel;
+    if (!add_kernel(graph, from, fill, &kernel, err)) {
+        return false;
+    }
+    for (size_t i = 0; i < to->count; i++) {
+        if (!cuda_done(cudaGraphAddDependencies(
+                               graph, &kernel, to->items + i, PLAIN_EDGES 1),
+                    "ordering a graph", err)) {
+            return false;
+        }
+    }
+    return cuda_done(cudaGraphDestroyNode(node), "removing a node", err);
+}
+
+/* Replace a node that fills, unless an edge of it is not plain. */
 static bool make_kernel(cudaGraph_t graph, cudaGraphNode_t node,
         struct cudaMemsetParams *fill, struct kernel_error *err) {
     struct nodes from = {0}, to = {0};
-    cudaGraphNode_t kernel;
     bool good =
-            find_nodes(before, node, &from, err) && find_nodes(behind, node, &to, err);
-    bool replaced = good && !from.unknown && !to.unknown;
-    good = good && (!replaced || add_kernel(graph, &from, fill, &kernel, err));
-    for (size_t i = 0; good && replaced && i < to.count; i++) {
-        good = cuda_done(
-                cudaGraphAddDependencies(graph, &kernel, to.items + i, PLAIN_EDGES 1),
-                "ordering a graph", err);
-    }
+            find_nodes(before, node, &from, err) &&
+            find_nodes(behind, node, &to, err) &&
+            (from.unknown || to.unknown || replace(graph, node, &from, &to, fill, err));
     free(from.items);
     free(to.items);
-    return good &&
-           (!replaced || cuda_done(cudaGraphDestroyNode(node), "removing a node", err));
+    return good;
 }
 
 static bool make_kernels(cudaGraph_t graph, struct kernel_error *err) {
