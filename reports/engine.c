@@ -161,6 +161,7 @@ static int count_engines(const struct workload *w) {
 }
 
 static void fill(struct table *t, const struct page *p) {
+    struct context which = recommendation_workloads(p);
     struct text name = {0};
     add_columns(t);
     for (size_t i = 0; i < p->candidates->workload_count; i++) {
@@ -169,7 +170,7 @@ static void fill(struct table *t, const struct page *p) {
             continue;
         }
         text_clear(&name);
-        recommendation_name_workload(p, w, &name);
+        context_show(&w->candidates[0].first->cell->params, &which, &name);
         for (int e = 0; e < ENGINE_COUNT; e++) {
             struct best b = best_of(w, e);
             if (b.fastest) {

@@ -21,8 +21,7 @@ static struct context differences(const struct page *p) {
     return c;
 }
 
-// What a workload is told by: what differs between candidates and is no technique.
-static struct context workload_context(const struct page *p) {
+struct context recommendation_workloads(const struct page *p) {
     struct context c = differences(p);
     for (int i = 0; i < PARAM_COUNT; i++) {
         c.has[i] = c.has[i] && !context_is_technique((enum param)i) && i != PARAM_SEED;
@@ -83,13 +82,8 @@ static void put_winner(struct table *t, const struct workload *w, enum prize pri
     table_put_number(t, (double)ties);
 }
 
-void recommendation_name_workload(
-        const struct page *p, const struct workload *w, struct text *out) {
-    struct context which = workload_context(p);
-    context_show(&w->candidates[0].first->cell->params, &which, out);
-}
-
 void recommendation_fill(const struct page *p, size_t least, struct table *t) {
+    struct context which = recommendation_workloads(p);
     struct text name = {0};
     add_columns(t);
     for (size_t i = 0; i < p->candidates->workload_count; i++) {
@@ -98,7 +92,7 @@ void recommendation_fill(const struct page *p, size_t least, struct table *t) {
             continue;
         }
         text_clear(&name);
-        recommendation_name_workload(p, w, &name);
+        context_show(&w->candidates[0].first->cell->params, &which, &name);
         table_row(t);
         table_put_text(t, text_get(&name));
         table_put_number(t, (double)w->count);
@@ -183,7 +177,7 @@ static size_t most_wins(const struct wins *wins) {
 // "`a/kernel=flash` with `batch=1`, `a/kernel=fused` with `batch=2`": the cells
 // themselves, where no technique wins twice.
 static void add_each_win(struct page *p, enum prize prize) {
-    struct context which = workload_context(p);
+    struct context which = recommendation_workloads(p);
     struct text name = {0};
     struct names names = {.out = &p->markdown, .most = NAMES_MOST};
     for (size_t i = 0; i < p->candidates->workload_count; i++) {

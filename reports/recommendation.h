@@ -17,9 +17,9 @@
  */
 void recommendation_fill(const struct page *p, size_t least, struct table *t);
 
-/* What tells the workload from the others, as in the table. */
-void recommendation_name_workload(
-        const struct page *p, const struct workload *w, struct text *out);
+/* What tells workloads apart, as the table does: by what differs between candidates
+ * and is no technique. */
+struct context recommendation_workloads(const struct page *p);
 
 /*
  * Append a line each for speed, memory and quality: what wins how many workloads. Only
