@@ -19,15 +19,21 @@ static json_t *two_ops(void) {
             "flops", 132 * 4096e9 / 2000);
 }
 
+/* A cell on a GPU whose ceilings are known, and its ops; the caller reports. */
+static struct record *open_h100(struct scene *s) {
+    scene_open(s, "a");
+    struct record *r = folder_ran(&s->folder, "a", "a", "precision=bf16", 100, MIB);
+    folder_fact(r, "device", "NVIDIA H100 80GB HBM3");
+    folder_metric(r, "sm_clock_mhz", 1000);
+    r->ops = two_ops();
+    return r;
+}
+
 static void ops_are_held_against_their_floors(void **state) {
     (void)state;
     struct scene s = {0};
-    scene_open(&s, "a");
-    struct record *r = folder_ran(&s.folder, "a", "a", "precision=bf16", 100, MIB);
-    folder_fact(r, "device", "NVIDIA H100 80GB HBM3");
-    folder_metric(r, "sm_clock_mhz", 1000);
+    struct record *r = open_h100(&s);
     folder_metric(r, "step_ms_median", 3);
-    r->ops = two_ops();
     scene_report(&s);
     scene_says(&s, "demo_report.md", "## Where the time goes");
     scene_says(&s, "demo_report.md",
@@ -57,11 +63,7 @@ static void add_op(
 static void communication_has_a_time_and_no_floor(void **state) {
     (void)state;
     struct scene s = {0};
-    scene_open(&s, "a");
-    struct record *r = folder_ran(&s.folder, "a", "a", "precision=bf16", 100, MIB);
-    folder_fact(r, "device", "NVIDIA H100 80GB HBM3");
-    folder_metric(r, "sm_clock_mhz", 1000);
-    r->ops = two_ops();
+    struct record *r = open_h100(&s);
     add_op(r->ops, "all_reduce", "gradients", 0.0625, 3352000000);
     add_op(r->ops, "reduce_scatter", "gradients", 0.125, 3352000000);
     add_op(r->ops, "all_gather", "weights", 0.375, 3352000000);
