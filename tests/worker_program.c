@@ -419,6 +419,39 @@ static void reductions_wait_for_attention_that_hides_them(void **state) {
     assert_true(apart >= 5);
 }
 
+/* The most and all elements that all-reduces in front of one attention sum. */
+static void measure_slots(const char *words, int64_t *most, int64_t *all) {
+    struct built b;
+    build(&b, words, 2);
+    int64_t slot = 0;
+    *most = *all = 0;
+    for (int i = 0; i < b.program.op_count; i++) {
+        const struct op *op = &b.program.ops[i];
+        slot += op->kind == OP_ALL_REDUCE ? op->to - op->from : 0;
+        *all += op->kind == OP_ALL_REDUCE ? op->to - op->from : 0;
+        if (op->kind == OP_ATTENTION_BACKWARD) {
+            *most = slot > *most ? slot : *most;
+            slot = 0;
+        }
+    }
+    finish(&b);
+}
+
+static void attentions_share_the_sums_out(void **state) {
+    (void)state;
+    // The tied table alone is as large as six blocks.
+    const char *words = "arch=gpt layers=6 d_model=32 heads=2 vocab=2400 seq_len=512 "
+                        "batch=4 ranks=2 ddp=bucketed bucket_mb=0.02";
+    int64_t most, all;
+    measure_slots(words, &most, &all);
+    assert_true(most > all / 6 - 16 && most <= all / 6);
+    measure_slots("arch=gpt layers=6 d_model=32 heads=2 vocab=2400 seq_len=512 batch=4 "
+                  "ranks=2 ddp=bucketed bucket_mb=0.3",
+            &most, &all);
+    int64_t bucket = (int64_t)(0.3 * 1048576 / 4);
+    assert_true(most > bucket - 16 && most <= bucket);
+}
+
 static void adamw_covers_the_arena_once(void **state) {
     (void)state;
     struct built b;
@@ -450,6 +483,7 @@ int main(void) {
             cmocka_unit_test(embedded_rows_travel_beside_the_last_product),
             cmocka_unit_test(only_whole_16_bytes_are_gathered),
             cmocka_unit_test(reductions_wait_for_attention_that_hides_them),
+            cmocka_unit_test(attentions_share_the_sums_out),
             cmocka_unit_test(adamw_covers_the_arena_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

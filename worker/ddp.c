@@ -52,18 +52,18 @@ void ddp_init(struct ddp *d, const struct shape *shape, struct parameters *param
     int world = (int)shape->world;
     *d = (struct ddp){.world = world,
             .wrapper = world > 1 ? params_integer(params, PARAM_DDP) : DDP_NONE};
-    int64_t least = (int64_t)(params_real(params, PARAM_BUCKET_MB) * MB /
-                              (double)dtype_size(shape->grad));
+    d->least = (int64_t)(params_real(params, PARAM_BUCKET_MB) * MB /
+                         (double)dtype_size(shape->grad));
     d->beside_attention = attention_hides_sums(shape, parameters);
     d->gathers_tokens = d->wrapper == DDP_BUCKETED && should_gather_tokens(shape);
     if (d->wrapper == DDP_BUCKETED) {
         int64_t from = parameters->items[behind_tables(d, shape)].offset;
-        buckets_init(&d->buckets, parameters, from, least, least / 8, 1);
+        buckets_init(&d->buckets, parameters, from, d->least, d->least / 8, 1);
     } else if (d->wrapper == DDP_SHARDED) {
         // Whole chunks of the norm's for every rank: its bits do not depend on shards.
         int64_t unit = (int64_t)NORM_CHUNK * world;
         parameters_pad(parameters, unit);
-        buckets_init(&d->buckets, parameters, 0, least, least / 8, unit);
+        buckets_init(&d->buckets, parameters, 0, d->least, d->least / 8, unit);
         shards_init(&d->shards, &d->buckets, rank, world);
         parameters->owned = d->shards.elements;
         return;
@@ -143,27 +143,114 @@ static int find_beside(const struct ddp *d, const struct program *p, int ready) 
     return ready;
 }
 
+/* Queue the reduction of `range` behind the op at `index`. */
+static void insert_reduction(
+        const struct ddp *d, struct program *p, int index, struct bucket range) {
+    enum op_kind kind = d->wrapper == DDP_SHARDED ? OP_REDUCE_SCATTER : OP_ALL_REDUCE;
+    struct op op = reduction(p, kind, range.from, range.to);
+    op.phase = PHASE_BACKWARD;
+    op.when = WHEN_LAST_MICRO;
+    program_insert(p, index, &op);
+}
+
+/* In front of what a slice has to be written: what the embedding adds comes later where
+ * it is gathered. */
+static int written_before(const struct ddp *d, const struct program *p) {
+    return d->gathers_tokens ? find_embedding_backward(p) : p->op_count;
+}
+
 /*
  * Queue each bucket once the op that fills it has run, and behind those queued before:
- * they run in one order on every rank. What the embedding adds comes later where it is
- * gathered.
+ * they run in one order on every rank. A tied table's comes first, which the head has
+ * written into.
  */
 static void declare_buckets(const struct ddp *d, const struct shape *shape,
         const struct parameters *parameters, struct program *p) {
-    enum op_kind kind = d->wrapper == DDP_SHARDED ? OP_REDUCE_SCATTER : OP_ALL_REDUCE;
     bool tied = d->gathers_tokens && shape->gpt;
     int queued_at = -1;
     for (int i = tied ? -1 : 0; i < d->buckets.count; i++) {
         struct bucket range = i < 0 ? (struct bucket){0, slice_end(parameters, 1)}
                                     : d->buckets.items[i];
-        int before = d->gathers_tokens ? find_embedding_backward(p) : p->op_count;
-        int ready = ready_at(parameters, p, range, before);
+        int ready = ready_at(parameters, p, range, written_before(d, p));
         ready = find_beside(d, p, ready > queued_at ? ready : queued_at);
-        struct op op = reduction(p, kind, range.from, range.to);
-        op.phase = PHASE_BACKWARD;
-        op.when = WHEN_LAST_MICRO;
-        program_insert(p, ready, &op);
+        insert_reduction(d, p, ready, range);
         queued_at = ready + 1;
+    }
+}
+
+/* -- beside attention ----------------------------------------------------------------
+ */
+
+/* What is still to be queued, the ends of both first: a tied table, which the head has
+ * written into before all others, and what no embedding adds to. */
+struct rest {
+    struct bucket table, others;
+};
+
+/* Down to where the end of `left` has been written in front of the op at `index`. */
+static int64_t ready_down_to(const struct ddp *d, const struct parameters *parameters,
+        const struct program *p, struct bucket left, int index) {
+    int before = written_before(d, p);
+    int64_t down_to = left.to;
+    for (int i = parameters->count - 1; i >= 0; i--) {
+        const struct parameter *it = &parameters->items[i];
+        if (it->offset >= left.to || slice_end(parameters, i) <= left.from) {
+            continue;
+        }
+        if (program_last_write(p, p->grad[i], before) >= index) {
+            break;
+        }
+        down_to = it->offset;
+    }
+    return down_to > left.from ? down_to : left.from;
+}
+
+/* Queue the end of `left`, `most` elements of it at most, in front of the op at *index,
+ * which moves; how many. */
+static int64_t queue_end(const struct ddp *d, struct program *p, struct bucket *left,
+        int64_t down_to, int64_t most, int *index) {
+    const int64_t unit = 16; // collectives begin at multiples of 16 bytes
+    int64_t from = left->to - most > down_to ? left->to - most : down_to;
+    from = from > down_to ? (from + unit - 1) / unit * unit : from;
+    int64_t count = left->to - from;
+    if (count > 0) {
+        insert_reduction(d, p, (*index)++ - 1, (struct bucket){from, left->to});
+        left->to = from;
+    }
+    return count;
+}
+
+/*
+ * Share the sums out among the attentions: in front of each goes a like part of all, of
+ * what has been written by then. What the last attention comes too early for is small
+ * and goes last.
+ */
+static void declare_beside_attention(const struct ddp *d, const struct shape *shape,
+        const struct parameters *parameters, struct program *p) {
+    int tables = behind_tables(d, shape);
+    int64_t from = parameters->items[tables].offset;
+    struct rest left = {.table = {0, shape->gpt && tables ? from : 0},
+            .others = {from, parameters->elements}};
+    int64_t slots = shape->layers;
+    int64_t share = (left.table.to + left.others.to - from) / slots;
+    share = share > d->least ? share : d->least;
+    for (int i = 0; i < p->op_count; i++) {
+        if (p->ops[i].kind != OP_ATTENTION_BACKWARD) {
+            continue;
+        }
+        slots--;
+        int64_t table = ready_down_to(d, parameters, p, left.table, i);
+        int64_t others = ready_down_to(d, parameters, p, left.others, i);
+        int64_t ready = left.table.to - table + left.others.to - others;
+        int64_t most = slots == 0 ? ready : ready < d->least ? 0 : share;
+        most -= queue_end(d, p, &left.table, table, most, &i);
+        if (left.table.to == 0) {
+            queue_end(d, p, &left.others, others, most, &i);
+        }
+    }
+    if (left.others.to > from) {
+        int ready = ready_at(parameters, p, left.others, written_before(d, p));
+        insert_reduction(d, p, ready, left.others);
     }
 }
 
@@ -244,7 +331,12 @@ void ddp_declare(const struct ddp *d, const struct shape *shape,
         if (d->gathers_tokens) {
             defer_last_product(p);
         }
-        declare_buckets(d, shape, parameters, p);
+        // A shard's slice is whole: it travels at once.
+        if (d->beside_attention && d->wrapper == DDP_BUCKETED) {
+            declare_beside_attention(d, shape, parameters, p);
+        } else {
+            declare_buckets(d, shape, parameters, p);
+        }
         break;
     }
     if (d->gathers_tokens) {

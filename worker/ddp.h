@@ -38,6 +38,7 @@ struct ddp {
     int world;
     struct buckets buckets; /* of bucketed and sharded */
     struct shards shards;   /* what this rank updates; unless sharded, all */
+    int64_t least;          /* elements of a bucket, but for the last */
     bool gathers_tokens;    /* what an embedding adds comes last, by token */
     bool beside_attention;  /* what is summed waits for the next attention */
 };
