@@ -5,12 +5,14 @@
  * naive     one all-reduce per parameter, after backward
  * flat      one for the whole gradient, after backward
  * bucketed  slices of at least `bucket_mb` of the gradient arena, in backward order,
- *           each queued as soon as the last op that writes into it has run, or in front
- *           of the next attention where that takes long enough to hide it
- * sharded   the same slices, of which each rank receives, sums and updates its equal
- *           share, so that it holds optimizer state for that alone (ZeRO-1, Rajbhandari
- *           et al. 2020); weights are gathered under the next forward, each slice
- *           awaited where it is first used
+ *           each queued as soon as the last op that writes into it has run; where
+ *           attentions take long enough to hide all, shared out: in front of each a
+ *           like part, but no less than `bucket_mb`
+ * sharded   slices likewise, in front of the next attention where that hides them, of
+ *           which each rank receives, sums and updates its equal share, so that it
+ *           holds optimizer state for that alone (ZeRO-1, Rajbhandari et al. 2020);
+ *           weights are gathered under the next forward, each slice awaited where it is
+ *           first used
  *
  * Under accumulation only the last micro-step reduces. The mean over ranks is folded
  * into the loss's gradient, so all of them sum. Through shared memory every element is

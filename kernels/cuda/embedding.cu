@@ -21,9 +21,9 @@ enum {
     WARP_KEYS = 256, /* neighbouring keys that one warp places */
     CHUNK = SORT_WARPS * WARP_KEYS,
     SCAN_THREADS = 1024,
-    TILE = 32,  /* sorted rows that one thread adds up */
-    BATCH = 8,  /* loads of a thread that are under way together */
-    JOINED = 16 /* the same of partials: those who join are few, and mostly wait */
+    TILE = 32, /* sorted rows that one thread adds up */
+    BATCH = 8, /* loads of a thread that are under way together */
+    JOIN_THREADS = 512
 };
 
 template <class T, int W>
@@ -285,42 +285,72 @@ __device__ static int64_t last_tile_of(
     return low;
 }
 
-/* Tokens that begin in a tile and go on in the next: their partials, in order. */
+/* sum += the heads of tiles [from, to), in order. */
+template <int W>
+__device__ static void add_heads(
+        float *sum, const float *heads, int64_t from, int64_t to, int64_t C) {
+    for (int64_t i = from; i < to; i += BATCH) {
+        lanes<float, W> parts[BATCH];
+#pragma unroll
+        for (int k = 0; k < BATCH; k++) {
+            if (i + k < to) {
+                parts[k] = load_lanes<W>(heads + (i + k) * 2 * C);
+            }
+        }
+#pragma unroll
+        for (int k = 0; k < BATCH; k++) {
+#pragma unroll
+            for (int j = 0; j < W && i + k < to; j++) {
+                sum[j] += parts[k].at[j];
+            }
+        }
+    }
+}
+
+/*
+ * Tokens that begin in a tile and go on in the next: their partials, in an order that
+ * depends on nothing but their number. A block a tile; y shares the following tiles
+ * out, as a frequent token has many.
+ */
 template <class G, int W>
 __global__ static void join_tiles(G *table, const float *partials, const int32_t *keys,
         int64_t N, int64_t C, bool accumulate) {
-    int64_t tile = (int64_t)blockIdx.x * blockDim.y + threadIdx.y;
+    extern __shared__ float joined[]; // [y][x][W]
+    int64_t tile = blockIdx.x;
     int64_t first = tile * TILE, next = first + TILE, tiles = (N + TILE - 1) / TILE;
     if (next >= N || keys[next] != keys[next - 1] ||
             (first > 0 && keys[first - 1] == keys[next])) {
         return;
     }
     int32_t token = keys[next];
-    int64_t last = last_tile_of(keys, tile + 1, tiles, token);
-    for (int64_t c = threadIdx.x * W; c < C; c += blockDim.x * W) {
-        lanes<float, W> part = load_lanes<W>(partials + (tile * 2 + 1) * C + c);
-        float sum[W];
+    int64_t end = last_tile_of(keys, tile + 1, tiles, token) + 1;
+    int64_t each = (end - tile - 2) / blockDim.y + 1;
+    int64_t from = tile + 1 + threadIdx.y * each;
+    int64_t to = from + each < end ? from + each : end;
+    float *mine = joined + (threadIdx.y * blockDim.x + threadIdx.x) * W;
+    for (int64_t start = 0; start < C; start += blockDim.x * W) {
+        int64_t c = start + threadIdx.x * W;
+        float sum[W] = {};
+        if (c < C) {
+            add_heads<W>(sum, partials + c, from, to, C);
+        }
 #pragma unroll
         for (int j = 0; j < W; j++) {
-            sum[j] = part.at[j];
+            mine[j] = sum[j];
         }
-        for (int64_t i = tile + 1; i <= last; i += JOINED) {
-            lanes<float, W> parts[JOINED];
+        __syncthreads();
+        if (threadIdx.y == 0 && c < C) {
+            lanes<float, W> tail = load_lanes<W>(partials + (tile * 2 + 1) * C + c);
 #pragma unroll
-            for (int k = 0; k < JOINED; k++) {
-                if (i + k <= last) {
-                    parts[k] = load_lanes<W>(partials + (i + k) * 2 * C + c);
+            for (int j = 0; j < W; j++) {
+                sum[j] = tail.at[j];
+                for (int y = 0; y < (int)blockDim.y; y++) {
+                    sum[j] += mine[y * blockDim.x * W + j];
                 }
             }
-#pragma unroll
-            for (int k = 0; k < JOINED; k++) {
-#pragma unroll
-                for (int j = 0; j < W && i + k <= last; j++) {
-                    sum[j] += parts[k].at[j];
-                }
-            }
+            put_lanes<W>(table + token * C + c, sum, accumulate);
         }
-        put_lanes<W>(table + token * C + c, sum, accumulate);
+        __syncthreads();
     }
 }
 
@@ -368,7 +398,9 @@ static void add_tokens(struct stream *stream, const struct tensor *table, char *
     unsigned blocks = (unsigned)ceil_div(ceil_div(N, TILE), block.y);
     sum_tiles<T, G, W><<<blocks, block, 0, stream->handle>>>((G *)table->data, partials,
             (const T *)dout->data, keys, positions, N, C, accumulate);
-    join_tiles<G, W><<<blocks, block, 0, stream->handle>>>(
+    dim3 joiners(block.x, JOIN_THREADS / block.x);
+    join_tiles<G, W><<<(unsigned)ceil_div(N, TILE), joiners,
+            JOIN_THREADS * W * sizeof(float), stream->handle>>>(
             (G *)table->data, partials, keys, N, C, accumulate);
 }
 
