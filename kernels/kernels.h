@@ -299,7 +299,8 @@ struct kernels {
     /* -- normalisation, eps 1e-5 --------------------------------------------------
      * sum = x + y where y is given (residual add fused in; sum may be x, and what is
      * normalised is the sum as stored), else sum is absent and x is normalised.
-     * Backward: dx (+)= the gradient reaching sum. */
+     * Backward: dx = the gradient reaching sum, plus dsum where that is given, which
+     * may be dx: what reaches it by other ways. */
     bool (*layernorm_forward)(struct stream *, struct tensor *out /* [N, C] */,
             struct tensor *mean, struct tensor *rstd /* [N]; absent: not kept */,
             struct tensor *sum, const struct tensor *x, const struct tensor *y,
@@ -307,16 +308,18 @@ struct kernels {
             struct kernel_error *);
     bool (*layernorm_backward)(struct stream *, struct tensor *dx,
             struct tensor *dweight, struct tensor *dbias,
-            struct tensor *scratch /* U8 [norm_scratch] */, const struct tensor *dout,
-            const struct tensor *x /* what was normalised */, const struct tensor *mean,
-            const struct tensor *rstd, const struct tensor *weight, bool accumulate_dx,
-            bool accumulate_weights, struct kernel_error *);
+            struct tensor *scratch /* U8 [norm_scratch] */, const struct tensor *dsum,
+            const struct tensor *dout, const struct tensor *x /* what was normalised */,
+            const struct tensor *mean, const struct tensor *rstd,
+            const struct tensor *weight, bool accumulate_weights,
+            struct kernel_error *);
     bool (*rmsnorm_forward)(struct stream *, struct tensor *out, struct tensor *rstd,
             struct tensor *sum, const struct tensor *x, const struct tensor *y,
             const struct tensor *weight, struct kernel_error *);
     bool (*rmsnorm_backward)(struct stream *, struct tensor *dx, struct tensor *dweight,
-            struct tensor *scratch, const struct tensor *dout, const struct tensor *x,
-            const struct tensor *rstd, const struct tensor *weight, bool accumulate_dx,
+            struct tensor *scratch, const struct tensor *dsum,
+            const struct tensor *dout, const struct tensor *x,
+            const struct tensor *rstd, const struct tensor *weight,
             bool accumulate_weights, struct kernel_error *);
     size_t (*norm_scratch)(int64_t rows, int64_t channels, int threads);
 

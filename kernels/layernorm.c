@@ -58,9 +58,10 @@ static void layernorm_backward_weights(struct tensor *dweight, struct tensor *db
 
 bool REF(layernorm_backward)(struct stream *stream, struct tensor *dx,
         struct tensor *dweight, struct tensor *dbias, struct tensor *scratch,
-        const struct tensor *dout, const struct tensor *x, const struct tensor *mean,
-        const struct tensor *rstd, const struct tensor *weight, bool accumulate_dx,
-        bool accumulate_weights, struct kernel_error *err) {
+        const struct tensor *dsum, const struct tensor *dout, const struct tensor *x,
+        const struct tensor *mean, const struct tensor *rstd,
+        const struct tensor *weight, bool accumulate_weights,
+        struct kernel_error *err) {
     (void)stream;
     (void)scratch;
     (void)err;
@@ -77,7 +78,8 @@ bool REF(layernorm_backward)(struct stream *stream, struct tensor *dx,
         for (int64_t c = 0; c < C; c++) {
             double g = (double)load(dout, n * C + c) * load(weight, c);
             double hat = (load(x, n * C + c) - m) * r;
-            store_sum(dx, n * C + c, r * (g - mean_g - hat * mean_gx), accumulate_dx);
+            double other = tensor_given(dsum) ? load(dsum, n * C + c) : 0;
+            store(dx, n * C + c, other + r * (g - mean_g - hat * mean_gx));
         }
     }
     return true;

@@ -32,9 +32,10 @@ bool REF(rmsnorm_forward)(struct stream *stream, struct tensor *out,
 }
 
 bool REF(rmsnorm_backward)(struct stream *stream, struct tensor *dx,
-        struct tensor *dweight, struct tensor *scratch, const struct tensor *dout,
-        const struct tensor *x, const struct tensor *rstd, const struct tensor *weight,
-        bool accumulate_dx, bool accumulate_weights, struct kernel_error *err) {
+        struct tensor *dweight, struct tensor *scratch, const struct tensor *dsum,
+        const struct tensor *dout, const struct tensor *x, const struct tensor *rstd,
+        const struct tensor *weight, bool accumulate_weights,
+        struct kernel_error *err) {
     (void)stream;
     (void)scratch;
     (void)err;
@@ -55,7 +56,8 @@ bool REF(rmsnorm_backward)(struct stream *stream, struct tensor *dx,
         for (int64_t c = 0; c < C; c++) {
             double g = (double)load(dout, n * C + c) * load(weight, c);
             double hat = load(x, n * C + c) * r;
-            store_sum(dx, n * C + c, r * (g - hat * mean_gx), accumulate_dx);
+            double other = tensor_given(dsum) ? load(dsum, n * C + c) : 0;
+            store(dx, n * C + c, other + r * (g - hat * mean_gx));
         }
     }
     return true;

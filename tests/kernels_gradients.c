@@ -232,9 +232,9 @@ static void layernorm_backward_matches_differences(void **state) {
     b.dweight = like(&b.weight), b.dbias = like(&b.bias);
     b.scratch = bytes(b.k->norm_scratch(N, C, 1));
     assert_true(layernorm(&b));
-    assert_true(b.k->layernorm_backward(b.stream, &b.din, &b.dweight, &b.dbias,
-            &b.scratch, &b.dout, &b.sum, &b.mean, &b.rstd, &b.weight, false, false,
-            &b.err));
+    assert_true(
+            b.k->layernorm_backward(b.stream, &b.din, &b.dweight, &b.dbias, &b.scratch,
+                    NULL, &b.dout, &b.sum, &b.mean, &b.rstd, &b.weight, false, &b.err));
     check(&b, layernorm, &b.in, &b.din, "layernorm dx");
     check(&b, layernorm, &b.in2, &b.din, "layernorm dx by y");
     check(&b, layernorm, &b.weight, &b.dweight, "layernorm dweight");
@@ -242,9 +242,9 @@ static void layernorm_backward_matches_differences(void **state) {
     double once[28];
     assert_true(layernorm(&b));
     memcpy(once, b.din.data, sizeof(once));
-    assert_true(
-            b.k->layernorm_backward(b.stream, &b.din, &b.dweight, &b.dbias, &b.scratch,
-                    &b.dout, &b.sum, &b.mean, &b.rstd, &b.weight, true, true, &b.err));
+    assert_true(b.k->layernorm_backward(b.stream, &b.din, &b.dweight, &b.dbias,
+            &b.scratch, &b.din, &b.dout, &b.sum, &b.mean, &b.rstd, &b.weight, true,
+            &b.err));
     check_doubled(&b.din, once);
     close_bench(&b);
 }
@@ -265,8 +265,8 @@ static void rmsnorm_backward_matches_differences(void **state) {
     b.dweight = like(&b.weight);
     b.scratch = bytes(b.k->norm_scratch(N, C, 1));
     assert_true(rmsnorm(&b));
-    assert_true(b.k->rmsnorm_backward(b.stream, &b.din, &b.dweight, &b.scratch, &b.dout,
-            &b.sum, &b.rstd, &b.weight, false, false, &b.err));
+    assert_true(b.k->rmsnorm_backward(b.stream, &b.din, &b.dweight, &b.scratch, NULL,
+            &b.dout, &b.sum, &b.rstd, &b.weight, false, &b.err));
     check(&b, rmsnorm, &b.in, &b.din, "rmsnorm dx");
     check(&b, rmsnorm, &b.weight, &b.dweight, "rmsnorm dweight");
     close_bench(&b);

@@ -51,6 +51,7 @@ void ddp_init(struct ddp *d, const struct shape *shape, struct parameters *param
         const struct params *params, int rank) {
     int world = (int)shape->world;
     *d = (struct ddp){.world = world,
+            .rank = rank,
             .wrapper = world > 1 ? params_integer(params, PARAM_DDP) : DDP_NONE};
     d->least = (int64_t)(params_real(params, PARAM_BUCKET_MB) * MB /
                          (double)dtype_size(shape->grad));
@@ -254,8 +255,8 @@ static void declare_beside_attention(const struct ddp *d, const struct shape *sh
     }
 }
 
-static void declare_wait(struct program *p, int of, int also, int pending) {
-    program_add(p, OP_COMM_WAIT, (struct operands){{of, also}})->pending = pending;
+static void declare_wait(struct program *p, int of, int pending) {
+    program_add(p, OP_COMM_WAIT, (struct operands){{of}})->pending = pending;
 }
 
 /* The last product for a weight runs while the embedding's rows travel: nothing that
@@ -269,7 +270,8 @@ static void defer_last_product(struct program *p) {
     program_move(p, product, end);
 }
 
-/* Queue a gather of each rank's tensor `own` into `all`, behind the op at `index`. */
+/* Queue a gather of each rank's tensor `own` into `all`, ABSENT where it lies there
+ * already, behind the op at `index`. */
 static void insert_gather(struct program *p, int index, int all, int own) {
     struct op op = {.kind = OP_ALL_GATHER,
             .phase = PHASE_BACKWARD,
@@ -289,10 +291,29 @@ static int queued_behind(const struct program *p, int index) {
 }
 
 /*
+ * The last norm's gradient is written where its gather wants this rank's: rows that
+ * need not be copied there are under way half a gather earlier. Behind which op they
+ * are ready.
+ */
+static int write_in_place(
+        const struct ddp *d, const struct shape *s, struct program *p, int all) {
+    int local = find_embedding_backward(p);
+    int *dout = &p->ops[local].operands.id[3];
+    struct tensor rows = program_shape(s->type, s->rows, s->channels, 0, 0);
+    struct tensor cube = program_shape(s->type, s->batch, s->seq_len, s->channels, 0);
+    int64_t place = d->rank * (int64_t)tensor_bytes(&rows);
+    int norm = program_last_write(p, p->tensors[*dout].base, local);
+    p->ops[norm].operands.id[0] = program_view(p, all, place, rows);
+    *dout = program_view(p, all, place, cube);
+    return norm;
+}
+
+/*
  * The last micro-step's embedding backward runs over the tokens of all ranks, once the
  * table has been reduced; those before it have added to the table as they came.
  */
-static void declare_token_gather(const struct shape *s, struct program *p) {
+static void declare_token_gather(
+        const struct ddp *d, const struct shape *s, struct program *p) {
     int local = find_embedding_backward(p);
     struct operands own = p->ops[local].operands;
     p->ops[local].when = WHEN_BEFORE_LAST_MICRO;
@@ -302,11 +323,10 @@ static void declare_token_gather(const struct shape *s, struct program *p) {
             program_shape(s->type, batch, s->seq_len, s->channels, 0));
     int tokens = program_tensor(p, OWNER_ACTIVATIONS, "tokens of all ranks",
             program_shape(DTYPE_I32, batch, s->seq_len, 0, 0));
-    int ready = program_last_write(p, p->tensors[own.id[DOUT]].base, local);
-    insert_gather(p, ready, dout, own.id[DOUT]);
+    int ready = write_in_place(d, s, p, dout);
+    insert_gather(p, ready, dout, ABSENT);
     insert_gather(p, ready - 1, tokens, own.id[TOKENS]);
-    // What is gathered is read until it has been.
-    declare_wait(p, dout, own.id[DOUT], queued_behind(p, ready + 2));
+    declare_wait(p, dout, queued_behind(p, ready + 2));
     int scratch = program_scratch(p,
             s->kernels->embedding_scratch(s->rows * s->world, s->vocab, s->channels));
     program_add(p, OP_EMBEDDING_BACKWARD,
@@ -340,9 +360,9 @@ void ddp_declare(const struct ddp *d, const struct shape *shape,
         break;
     }
     if (d->gathers_tokens) {
-        declare_token_gather(shape, p);
+        declare_token_gather(d, shape, p);
     }
-    declare_wait(p, p->grads, ABSENT, 0);
+    declare_wait(p, p->grads, 0);
 }
 
 /* -- the gather of weights -----------------------------------------------------------

@@ -37,7 +37,7 @@
 
 struct ddp {
     int64_t wrapper; /* DDP_…; DDP_NONE where there is one rank */
-    int world;
+    int world, rank;
     struct buckets buckets; /* of bucketed and sharded */
     struct shards shards;   /* what this rank updates; unless sharded, all */
     int64_t least;          /* elements of a bucket, but for the last */

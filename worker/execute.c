@@ -16,7 +16,6 @@ static bool call_transformer(const struct call *c, struct kernel_error *why) {
     struct stream *s = c->x->stream;
     struct tensor *const *t = c->t;
     bool add = op_adds(c->op->accumulate, c->first);
-    bool add_dx = op_adds(c->op->accumulate_dx, c->first);
     switch (c->op->kind) {
     case OP_EMBEDDING_FORWARD:
         return k->embedding_forward(s, t[0], t[1], t[2], t[3], why);
@@ -27,12 +26,12 @@ static bool call_transformer(const struct call *c, struct kernel_error *why) {
                 s, t[0], t[1], t[2], t[3], t[4], t[5], t[6], t[7], why);
     case OP_LAYERNORM_BACKWARD:
         return k->layernorm_backward(s, t[0], t[1], t[2], t[3], t[4], t[5], t[6], t[7],
-                t[8], add_dx, add, why);
+                t[8], t[9], add, why);
     case OP_RMSNORM_FORWARD:
         return k->rmsnorm_forward(s, t[0], t[1], t[2], t[3], t[4], t[5], why);
     case OP_RMSNORM_BACKWARD:
         return k->rmsnorm_backward(
-                s, t[0], t[1], t[2], t[3], t[4], t[5], t[6], add_dx, add, why);
+                s, t[0], t[1], t[2], t[3], t[4], t[5], t[6], t[7], add, why);
     case OP_MATMUL_FORWARD:
         return k->matmul_forward(s, t[0], t[1], t[2], t[3], t[4], why);
     case OP_MATMUL_BACKWARD_INPUT:

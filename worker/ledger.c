@@ -85,8 +85,7 @@ static bool counted_before(const struct program *p, const struct op *op, int k,
 
 static bool reads(const struct op *op, char access, bool first) {
     return access == 'r' || access == 'm' ||
-           (access == 'a' && op_adds(op->accumulate, first)) ||
-           (access == 'd' && op_adds(op->accumulate_dx, first));
+           (access == 'a' && op_adds(op->accumulate, first));
 }
 
 static bool writes(const struct op *op, char access, bool first) {

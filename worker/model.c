@@ -120,19 +120,19 @@ static void norm(struct builder *b, int out, int mean, int rstd, int sum, int x,
     }
 }
 
-static void norm_backward(struct builder *b, int dx, enum op_accumulate accumulate_dx,
-        int dweight, int dbias, int dout, int x, int mean, int rstd, int weight) {
+/* dx = what reaches the norm's input through it, plus `dsum`. */
+static void norm_backward(struct builder *b, int dx, int dsum, int dweight, int dbias,
+        int dout, int x, int mean, int rstd, int weight) {
     const struct shape *m = b->m;
     int scratch = program_scratch(
             b->p, m->kernels->norm_scratch(m->rows, m->channels, m->threads));
     struct op *op = m->gpt ? program_add(b->p, OP_LAYERNORM_BACKWARD,
                                      (struct operands){{dx, dweight, dbias, scratch,
-                                             dout, x, mean, rstd, weight}})
+                                             dsum, dout, x, mean, rstd, weight}})
                            : program_add(b->p, OP_RMSNORM_BACKWARD,
-                                     (struct operands){{dx, dweight, scratch, dout, x,
-                                             rstd, weight}});
+                                     (struct operands){{dx, dweight, scratch, dsum,
+                                             dout, x, rstd, weight}});
     op->accumulate = ACCUMULATE_AFTER_FIRST;
-    op->accumulate_dx = accumulate_dx;
 }
 
 static int activate(struct builder *b, int hidden) {
@@ -234,7 +234,7 @@ static void declare_mlp_backward(struct builder *b, const struct layer *w,
                                    : norm_again(b, s->middle, w->norm2, w->norm2_bias);
     matmul_backward_weight(b, d->up, d->up_bias, dhidden, norm2);
     int dnorm2 = matmul_backward_input(b, "dnorm2", dhidden, w->up);
-    norm_backward(b, dresidual, ACCUMULATE, d->norm2, d->norm2_bias, dnorm2, s->middle,
+    norm_backward(b, dresidual, dresidual, d->norm2, d->norm2_bias, dnorm2, s->middle,
             s->mean2, s->rstd2, w->norm2);
 }
 
@@ -258,7 +258,7 @@ static void declare_attention_backward(struct builder *b, const struct layer *w,
                                    : norm_again(b, s->input, w->norm1, w->norm1_bias);
     matmul_backward_weight(b, d->qkv, d->qkv_bias, dqkv, norm1);
     int dnorm1 = matmul_backward_input(b, "dnorm1", dqkv, w->qkv);
-    norm_backward(b, dresidual, ACCUMULATE, d->norm1, d->norm1_bias, dnorm1, s->input,
+    norm_backward(b, dresidual, dresidual, d->norm1, d->norm1_bias, dnorm1, s->input,
             s->mean1, s->rstd1, w->norm1);
 }
 
@@ -350,8 +350,8 @@ static int declare_head_backward(struct builder *b, const struct ends *ends) {
     }
     int dnormed = matmul_backward_input(b, "dnormed", ends->logits, w.down);
     int dresidual = activation(b, "dresidual", b->m->channels);
-    norm_backward(b, dresidual, OVERWRITE, d.norm1, d.norm1_bias, dnormed,
-            ends->residual, ends->mean, ends->rstd, w.norm1);
+    norm_backward(b, dresidual, ABSENT, d.norm1, d.norm1_bias, dnormed, ends->residual,
+            ends->mean, ends->rstd, w.norm1);
     return dresidual;
 }
 

@@ -11,9 +11,9 @@ static const struct {
         [OP_EMBEDDING_FORWARD] = {"embedding_forward", "wrrr"},
         [OP_EMBEDDING_BACKWARD] = {"embedding_backward", "aasrr"},
         [OP_LAYERNORM_FORWARD] = {"layernorm_forward", "wwwwrrrr"},
-        [OP_LAYERNORM_BACKWARD] = {"layernorm_backward", "daasrrrrr"},
+        [OP_LAYERNORM_BACKWARD] = {"layernorm_backward", "waasrrrrrr"},
         [OP_RMSNORM_FORWARD] = {"rmsnorm_forward", "wwwrrr"},
-        [OP_RMSNORM_BACKWARD] = {"rmsnorm_backward", "dasrrrr"},
+        [OP_RMSNORM_BACKWARD] = {"rmsnorm_backward", "wasrrrrr"},
         [OP_MATMUL_FORWARD] = {"matmul_forward", "wsrrr"},
         [OP_MATMUL_BACKWARD_INPUT] = {"matmul_backward_input", "wsrr"},
         [OP_MATMUL_BACKWARD_WEIGHT] = {"matmul_backward_weight", "aasrr"},
@@ -30,7 +30,7 @@ static const struct {
         [OP_ALL_REDUCE] = {"all_reduce", "m"},
         [OP_REDUCE_SCATTER] = {"reduce_scatter", "m"},
         [OP_ALL_GATHER] = {"all_gather", "wr"},
-        [OP_COMM_WAIT] = {"comm_wait", "mr"},
+        [OP_COMM_WAIT] = {"comm_wait", "m"},
         [OP_NORM_PARTIALS] = {"norm_partials", "wr"},
         [OP_CLIP] = {"clip", "mr"},
         [OP_ADAMW] = {"adamw", "wmmmrrr"},
@@ -225,8 +225,6 @@ static bool needs_contents(const struct op *op, char access) {
         return true;
     case 'a':
         return op->accumulate == ACCUMULATE;
-    case 'd':
-        return op->accumulate_dx != OVERWRITE;
     default:
         return false;
     }

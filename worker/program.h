@@ -59,7 +59,7 @@ enum op_when { WHEN_ALWAYS, WHEN_FIRST_MICRO, WHEN_LAST_MICRO, WHEN_BEFORE_LAST_
 /* What a kernel's `accumulate` is told. */
 enum op_accumulate { OVERWRITE, ACCUMULATE, ACCUMULATE_AFTER_FIRST /* micro-step */ };
 
-#define OPERANDS_MAX 9
+#define OPERANDS_MAX 10
 #define ABSENT 0 /* the tensor that stands for an operand not given */
 
 struct operands {
@@ -71,12 +71,11 @@ struct op {
     enum phase phase;
     enum op_when when;
     struct operands operands;
-    enum op_accumulate accumulate;    /* of weight gradients, losses */
-    enum op_accumulate accumulate_dx; /* of the norms' input gradient */
-    bool gradient;                    /* OP_CLASSIFIER */
-    float factor;                     /* OP_CLASSIFIER, OP_LOSS_SUM */
-    int64_t from, to;                 /* communication: elements of the first operand */
-    int pending;                      /* OP_COMM_WAIT */
+    enum op_accumulate accumulate; /* of weight gradients, losses */
+    bool gradient;                 /* OP_CLASSIFIER */
+    float factor;                  /* OP_CLASSIFIER, OP_LOSS_SUM */
+    int64_t from, to;              /* communication: elements of the first operand */
+    int pending;                   /* OP_COMM_WAIT */
 };
 
 struct program_tensor {
@@ -166,7 +165,7 @@ enum phase op_timed_as(const struct op *op);
 
 /*
  * How an op kind uses each operand, one letter each: w overwrites, r reads, m reads and
- * writes, a either (by `accumulate`), d likewise (by `accumulate_dx`), s scratch.
+ * writes, a either (by `accumulate`), s scratch.
  */
 const char *op_access(enum op_kind kind);
 bool op_writes(char access);

@@ -92,9 +92,8 @@ bool CPU(layernorm_forward)(struct stream *stream, struct tensor *out,
 
 struct backward {
     struct tensor *dx;
-    const struct tensor *dout, *x, *weight;
+    const struct tensor *dsum, *dout, *x, *weight;
     int64_t C;
-    bool accumulate_dx;
 };
 
 // Adds a row to dw and db [C] and writes its dx.
@@ -128,7 +127,7 @@ static void row_backward(const struct backward *k, int64_t at, float mean, float
         const float *in = read_floats(room[1], k->x, at + c, n);
         const float *w = read_floats(room[2], k->weight, c, n);
         const float *old =
-                k->accumulate_dx ? read_floats(room[3], k->dx, at + c, n) : NULL;
+                tensor_given(k->dsum) ? read_floats(room[3], k->dsum, at + c, n) : NULL;
         float *to = write_floats(room[4], k->dx, at + c);
         if (old) {
 #pragma omp simd
@@ -149,13 +148,14 @@ static void row_backward(const struct backward *k, int64_t at, float mean, float
 
 bool CPU(layernorm_backward)(struct stream *stream, struct tensor *dx,
         struct tensor *dweight, struct tensor *dbias, struct tensor *scratch,
-        const struct tensor *dout, const struct tensor *x, const struct tensor *mean,
-        const struct tensor *rstd, const struct tensor *weight, bool accumulate_dx,
-        bool accumulate_weights, struct kernel_error *err) {
+        const struct tensor *dsum, const struct tensor *dout, const struct tensor *x,
+        const struct tensor *mean, const struct tensor *rstd,
+        const struct tensor *weight, bool accumulate_weights,
+        struct kernel_error *err) {
     (void)err;
     int64_t C = tensor_count(weight), N = tensor_count(x) / C;
     int64_t blocks = norm_blocks(N), rows = (N + blocks - 1) / blocks;
-    struct backward k = {dx, dout, x, weight, C, accumulate_dx};
+    struct backward k = {dx, dsum, dout, x, weight, C};
     float *partial = scratch->data; // [blocks][2][C]
     int threads = threads_for(stream, 2 * tensor_bytes(x));
 #pragma omp parallel for schedule(static) num_threads(threads) if (threads > 1)

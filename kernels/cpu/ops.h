@@ -37,17 +37,17 @@ bool CPU(layernorm_forward)(struct stream *, struct tensor *out, struct tensor *
         const struct tensor *y, const struct tensor *weight, const struct tensor *bias,
         struct kernel_error *);
 bool CPU(layernorm_backward)(struct stream *, struct tensor *dx, struct tensor *dweight,
-        struct tensor *dbias, struct tensor *scratch, const struct tensor *dout,
-        const struct tensor *x, const struct tensor *mean, const struct tensor *rstd,
-        const struct tensor *weight, bool accumulate_dx, bool accumulate_weights,
+        struct tensor *dbias, struct tensor *scratch, const struct tensor *dsum,
+        const struct tensor *dout, const struct tensor *x, const struct tensor *mean,
+        const struct tensor *rstd, const struct tensor *weight, bool accumulate_weights,
         struct kernel_error *);
 size_t CPU(layernorm_scratch)(int64_t rows, int64_t channels, int threads);
 bool CPU(rmsnorm_forward)(struct stream *, struct tensor *out, struct tensor *rstd,
         struct tensor *sum, const struct tensor *x, const struct tensor *y,
         const struct tensor *weight, struct kernel_error *);
 bool CPU(rmsnorm_backward)(struct stream *, struct tensor *dx, struct tensor *dweight,
-        struct tensor *scratch, const struct tensor *dout, const struct tensor *x,
-        const struct tensor *rstd, const struct tensor *weight, bool accumulate_dx,
+        struct tensor *scratch, const struct tensor *dsum, const struct tensor *dout,
+        const struct tensor *x, const struct tensor *rstd, const struct tensor *weight,
         bool accumulate_weights, struct kernel_error *);
 
 bool CPU(matmul_forward)(struct stream *, struct tensor *out, struct tensor *scratch,

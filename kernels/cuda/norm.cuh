@@ -154,13 +154,13 @@ static void norm_forward_any(const norm_forward_call<T> &call, cudaStream_t stre
 
 template <class T> struct norm_backward_call {
     T *dx;                    // [N, C]
+    const T *dsum;            // [N, C], may be dx; NULL: nothing is added
     float *partials;          // [chunks, RMS ? 1 : 2, C]: weight, then bias
     const T *dout, *x;        // [N, C]
     const float *mean, *rstd; // [N]; mean is NULL under RMS
     const T *weight;          // [C]
     int64_t N, rows;          // rows of a chunk
     int C;
-    bool accumulate;
 };
 
 /* Both sums over the block; `shared` is not touched again before the next but one
@@ -226,13 +226,18 @@ __global__ static void __launch_bounds__(NORM_THREADS)
         for (int i = 0; i < HELD; i++) {
             if (channel(i) < k.C) {
                 float value[W];
+                lanes<T, W> other = {};
+                if (k.dsum) {
+                    other = load_lanes<W>(k.dsum + at + channel(i));
+                }
 #pragma unroll
                 for (int j = 0; j < W; j++) {
                     float hat = (to_float(x[i].at[j]) - mean) * rstd;
                     float g = to_float(d[i].at[j]) * to_float(w[i].at[j]);
-                    value[j] = rstd * (g - mean_g - hat * mean_gx);
+                    value[j] =
+                            to_float(other.at[j]) + rstd * (g - mean_g - hat * mean_gx);
                 }
-                put_lanes<W>(k.dx + at + channel(i), value, k.accumulate);
+                put_lanes<W>(k.dx + at + channel(i), value, false);
             }
         }
     }

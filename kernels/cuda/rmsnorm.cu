@@ -26,19 +26,21 @@ extern "C" bool cuda_rmsnorm_forward(struct stream *stream, struct tensor *out,
 }
 
 extern "C" bool cuda_rmsnorm_backward(struct stream *stream, struct tensor *dx,
-        struct tensor *dweight, struct tensor *scratch, const struct tensor *dout,
-        const struct tensor *x, const struct tensor *rstd, const struct tensor *weight,
-        bool accumulate_dx, bool accumulate_weights, struct kernel_error *err) {
+        struct tensor *dweight, struct tensor *scratch, const struct tensor *dsum,
+        const struct tensor *dout, const struct tensor *x, const struct tensor *rstd,
+        const struct tensor *weight, bool accumulate_weights,
+        struct kernel_error *err) {
     int64_t C = tensor_count(weight), N = tensor_count(x) / C;
     float *partials = (float *)scratch->data;
     if (!norm_serves(C, err)) {
         return false;
     }
     DISPATCH(x->type, T, {
-        norm_backward_call<T> call = {(T *)dx->data, partials, (const T *)dout->data,
-                (const T *)x->data, nullptr, (const float *)rstd->data,
-                (const T *)weight->data, N, norm_chunk_rows(N, C), (int)C,
-                accumulate_dx};
+        norm_backward_call<T> call = {(T *)dx->data,
+                tensor_given(dsum) ? (const T *)dsum->data : nullptr, partials,
+                (const T *)dout->data, (const T *)x->data, nullptr,
+                (const float *)rstd->data, (const T *)weight->data, N,
+                norm_chunk_rows(N, C), (int)C};
         norm_backward_any<true>(call, stream->handle);
     });
     if (!cuda_launched("rmsnorm_backward", err)) {

@@ -105,16 +105,25 @@ static void run_norm_forward(struct check *check, bool rms, enum dtype type,
     check_run(check, &c);
 }
 
+// What a norm's input gradient is added to: nothing, itself, or another tensor.
+enum added { ADDED_NOTHING, ADDED_IN_PLACE, ADDED_APART };
+
+static const struct tensor *added_to(const struct check_case *c, struct tensor *t) {
+    return c->number[0] == ADDED_NOTHING    ? NULL
+           : c->number[0] == ADDED_IN_PLACE ? &t[0]
+                                            : &t[9];
+}
+
 static bool layernorm_backward(const struct check_case *c, const struct kernels *k,
         struct stream *stream, struct tensor *t, struct kernel_error *err) {
-    return k->layernorm_backward(stream, &t[0], &t[1], &t[2], &t[3], &t[4], &t[5],
-            &t[6], &t[7], &t[8], c->number[0], c->number[0], err);
+    return k->layernorm_backward(stream, &t[0], &t[1], &t[2], &t[3], added_to(c, t),
+            &t[4], &t[5], &t[6], &t[7], &t[8], c->number[0] == ADDED_IN_PLACE, err);
 }
 
 static bool rmsnorm_backward(const struct check_case *c, const struct kernels *k,
         struct stream *stream, struct tensor *t, struct kernel_error *err) {
-    return k->rmsnorm_backward(stream, &t[0], &t[1], &t[3], &t[4], &t[5], &t[7], &t[8],
-            c->number[0], c->number[0], err);
+    return k->rmsnorm_backward(stream, &t[0], &t[1], &t[3], added_to(c, t), &t[4],
+            &t[5], &t[7], &t[8], c->number[0] == ADDED_IN_PLACE, err);
 }
 
 static size_t norm_scratch(const struct check_case *c, const struct kernels *k, int i) {
@@ -123,17 +132,20 @@ static size_t norm_scratch(const struct check_case *c, const struct kernels *k, 
 }
 
 static void run_norm_backward(struct check *check, bool rms, enum dtype type,
-        enum dtype gradient, bool accumulate, int64_t N, int64_t C) {
+        enum dtype gradient, enum added added, int64_t N, int64_t C) {
+    bool accumulate = added == ADDED_IN_PLACE;
     struct check_case c = {.op = rms ? "rmsnorm_backward" : "layernorm_backward",
             .type = type,
             .call = rms ? rmsnorm_backward : layernorm_backward,
             .scratch = norm_scratch,
-            .number = {accumulate, N, C},
+            .number = {added, N, C},
             .absolute = 1e-5,
             .relative = 1e-5};
     enum role out = accumulate ? ROLE_IN_OUT : ROLE_OUT;
     snprintf(c.shape, sizeof(c.shape), "%lldx%lld%s", (long long)N, (long long)C,
-            accumulate ? " accumulate" : "");
+            accumulate             ? " accumulate"
+            : added == ADDED_APART ? " apart"
+                                   : "");
     check_operand(&c, out, type, FILL_NORMAL, N, C, 0, 0);
     check_operand(&c, out, gradient, FILL_NORMAL, C, 0, 0, 0);
     check_operand(&c, rms ? ROLE_IN : out, gradient, FILL_NORMAL, C, 0, 0, 0);
@@ -143,8 +155,9 @@ static void run_norm_backward(struct check *check, bool rms, enum dtype type,
     check_operand(&c, ROLE_IN, DTYPE_F32, FILL_NORMAL, N, 0, 0, 0);
     check_operand(&c, ROLE_IN, DTYPE_F32, FILL_POSITIVE, N, 0, 0, 0);
     check_operand(&c, ROLE_IN, type, FILL_NORMAL, C, 0, 0, 0);
+    check_operand(&c, ROLE_IN, type, FILL_NORMAL, N, C, 0, 0);
     c.absolute += 1e-6 * sqrt((double)N) * 4;
-    c.bytes = (accumulate ? 4 : 3) * (double)(N * C) * (double)dtype_size(type);
+    c.bytes = (added ? 4 : 3) * (double)(N * C) * (double)dtype_size(type);
     c.flops = 16 * (double)(N * C);
     check_run(check, &c);
 }
@@ -214,7 +227,7 @@ static void check_norms(struct check *check, const char *op, enum dtype type) {
                 run_norm_forward(check, rms, type, FILL_NORMAL, true, 768, 128);
             }
             if (wanted(op, backward[rms])) {
-                run_norm_backward(check, rms, type, type, true, 768, 128);
+                run_norm_backward(check, rms, type, type, ADDED_IN_PLACE, 768, 128);
             }
             continue;
         }
@@ -227,7 +240,7 @@ static void check_norms(struct check *check, const char *op, enum dtype type) {
                 run_norm_forward(check, rms, type, fills[i / 2], residual, 130, 768);
             }
         }
-        for (int i = 0; i < 2 && wanted(op, backward[rms]); i++) {
+        for (int i = 0; i < 3 && wanted(op, backward[rms]); i++) {
             run_norm_backward(check, rms, type, type, i, 5, 17);
             run_norm_backward(check, rms, type, DTYPE_F32, i, 1, 8);
             run_norm_backward(check, rms, type, type, i, 70, 1029);
@@ -294,7 +307,7 @@ static void bench_yardstick(
         run_norm_forward(check, y->llama, type, FILL_NORMAL, true, M, y->channels);
     }
     if (wanted(op, y->llama ? "rmsnorm_backward" : "layernorm_backward")) {
-        run_norm_backward(check, y->llama, type, type, true, M, y->channels);
+        run_norm_backward(check, y->llama, type, type, ADDED_IN_PLACE, M, y->channels);
     }
     if (wanted(op, "classifier")) {
         run_classifier(check, type, FILL_NORMAL, true, M, y->vocab_rows, y->vocab);
