@@ -106,6 +106,15 @@ static void reduce_each(const struct parameters *parameters, struct program *p) 
     }
 }
 
+/* The operands of OP_EMBEDDING_BACKWARD. */
+enum {
+    EMBEDDING_DTABLE,
+    EMBEDDING_DPOSITIONS,
+    EMBEDDING_SCRATCH,
+    EMBEDDING_DOUT,
+    EMBEDDING_TOKENS
+};
+
 static int find_embedding_backward(const struct program *p) {
     int i = p->op_count - 1;
     while (i >= 0 && p->ops[i].kind != OP_EMBEDDING_BACKWARD) {
@@ -210,7 +219,7 @@ static int64_t ready_down_to(const struct ddp *d, const struct parameters *param
  * which moves; how many. */
 static int64_t queue_end(const struct ddp *d, struct program *p, struct bucket *left,
         int64_t down_to, int64_t most, int *index) {
-    const int64_t unit = 16; // collectives begin at multiples of 16 bytes
+    const int64_t unit = PARAMETER_ALIGN; // whole 16 bytes, as collectives ask for
     int64_t from = left->to - most > down_to ? left->to - most : down_to;
     from = from > down_to ? (from + unit - 1) / unit * unit : from;
     int64_t count = left->to - from;
@@ -221,20 +230,30 @@ static int64_t queue_end(const struct ddp *d, struct program *p, struct bucket *
     return count;
 }
 
+static void declare_when_ready(const struct ddp *d, const struct parameters *parameters,
+        struct program *p, struct bucket range) {
+    if (range.to > range.from) {
+        int ready = ready_at(parameters, p, range, written_before(d, p));
+        insert_reduction(d, p, ready, range);
+    }
+}
+
 /*
  * Share the sums out among the attentions: in front of each goes a like part of all, of
- * what has been written by then. What the last attention comes too early for is small
- * and goes last.
+ * what has been written by then. What the last attention comes too early for goes last:
+ * little of the first block, and tables that only the embedding writes into.
  */
 static void declare_beside_attention(const struct ddp *d, const struct shape *shape,
         const struct parameters *parameters, struct program *p) {
     int tables = behind_tables(d, shape);
     int64_t from = parameters->items[tables].offset;
+    int64_t blocks = parameters->items[shape->gpt ? 2 : 1].offset;
     struct rest left = {.table = {0, shape->gpt && tables ? from : 0},
             .others = {from, parameters->elements}};
-    int64_t slots = shape->layers;
-    int64_t share = (left.table.to + left.others.to - from) / slots;
-    share = share > d->least ? share : d->least;
+    int64_t all = left.table.to + left.others.to - from, slots = shape->layers;
+    // So large that all would wait for the last attention, a bucket hides nothing.
+    int64_t least = d->least < all / 3 ? d->least : all / 3;
+    int64_t share = all / slots > least ? all / slots : least;
     for (int i = 0; i < p->op_count; i++) {
         if (p->ops[i].kind != OP_ATTENTION_BACKWARD) {
             continue;
@@ -243,16 +262,14 @@ static void declare_beside_attention(const struct ddp *d, const struct shape *sh
         int64_t table = ready_down_to(d, parameters, p, left.table, i);
         int64_t others = ready_down_to(d, parameters, p, left.others, i);
         int64_t ready = left.table.to - table + left.others.to - others;
-        int64_t most = slots == 0 ? ready : ready < d->least ? 0 : share;
+        int64_t most = slots == 0 ? ready : ready < least ? 0 : share;
         most -= queue_end(d, p, &left.table, table, most, &i);
         if (left.table.to == 0) {
             queue_end(d, p, &left.others, others, most, &i);
         }
     }
-    if (left.others.to > from) {
-        int ready = ready_at(parameters, p, left.others, written_before(d, p));
-        insert_reduction(d, p, ready, left.others);
-    }
+    declare_when_ready(d, parameters, p, (struct bucket){blocks, left.others.to});
+    declare_when_ready(d, parameters, p, (struct bucket){from, blocks});
 }
 
 static void declare_wait(struct program *p, int of, int pending) {
@@ -298,11 +315,13 @@ static int queued_behind(const struct program *p, int index) {
 static int write_in_place(
         const struct ddp *d, const struct shape *s, struct program *p, int all) {
     int local = find_embedding_backward(p);
-    int *dout = &p->ops[local].operands.id[3];
+    int *dout = &p->ops[local].operands.id[EMBEDDING_DOUT];
     struct tensor rows = program_shape(s->type, s->rows, s->channels, 0, 0);
     struct tensor cube = program_shape(s->type, s->batch, s->seq_len, s->channels, 0);
     int64_t place = d->rank * (int64_t)tensor_bytes(&rows);
     int norm = program_last_write(p, p->tensors[*dout].base, local);
+    assert(norm >= 0 && (p->ops[norm].kind == OP_LAYERNORM_BACKWARD ||
+                                p->ops[norm].kind == OP_RMSNORM_BACKWARD));
     p->ops[norm].operands.id[0] = program_view(p, all, place, rows);
     *dout = program_view(p, all, place, cube);
     return norm;
@@ -317,7 +336,6 @@ static void declare_token_gather(
     int local = find_embedding_backward(p);
     struct operands own = p->ops[local].operands;
     p->ops[local].when = WHEN_BEFORE_LAST_MICRO;
-    enum { DTABLE, DPOSITIONS, SCRATCH, DOUT, TOKENS };
     int64_t batch = s->batch * s->world;
     int dout = program_tensor(p, OWNER_ACTIVATIONS, "dresidual of all ranks",
             program_shape(s->type, batch, s->seq_len, s->channels, 0));
@@ -325,13 +343,13 @@ static void declare_token_gather(
             program_shape(DTYPE_I32, batch, s->seq_len, 0, 0));
     int ready = write_in_place(d, s, p, dout);
     insert_gather(p, ready, dout, ABSENT);
-    insert_gather(p, ready - 1, tokens, own.id[TOKENS]);
+    insert_gather(p, ready - 1, tokens, own.id[EMBEDDING_TOKENS]);
     declare_wait(p, dout, queued_behind(p, ready + 2));
     int scratch = program_scratch(p,
             s->kernels->embedding_scratch(s->rows * s->world, s->vocab, s->channels));
     program_add(p, OP_EMBEDDING_BACKWARD,
-            (struct operands){
-                    {own.id[DTABLE], own.id[DPOSITIONS], scratch, dout, tokens}})
+            (struct operands){{own.id[EMBEDDING_DTABLE], own.id[EMBEDDING_DPOSITIONS],
+                    scratch, dout, tokens}})
             ->accumulate = s->gpt ? ACCUMULATE : OVERWRITE;
 }
 

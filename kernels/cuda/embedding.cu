@@ -313,8 +313,9 @@ __device__ static void add_heads(
  * out, as a frequent token has many.
  */
 template <class G, int W>
-__global__ static void join_tiles(G *table, const float *partials, const int32_t *keys,
-        int64_t N, int64_t C, bool accumulate) {
+__global__ static void __launch_bounds__(JOIN_THREADS)
+        join_tiles(G *table, const float *partials, const int32_t *keys, int64_t N,
+                int64_t C, bool accumulate) {
     extern __shared__ float joined[]; // [y][x][W]
     int64_t tile = blockIdx.x;
     int64_t first = tile * TILE, next = first + TILE, tiles = (N + TILE - 1) / TILE;

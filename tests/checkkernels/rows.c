@@ -256,7 +256,7 @@ static void check_embeddings(struct check *check, const char *op, enum dtype typ
     static const int64_t shapes[][4] = {{3, 5, 7, 9}, {1, 1, 1, 8}, {2, 33, 1000, 40},
             {4, 16, 11, 1030},
             // On a device: a token that fills many blocks, many rows that none names.
-            {8, 512, 3, 128}, {5, 301, 9001, 72}};
+            {8, 512, 3, 128}, {5, 301, 9001, 72}, {8, 512, 3, 2056}};
     static const int64_t timed[4] = {12, 64, 256, 128};
     for (int backward = 0; backward < 2; backward++) {
         if (!wanted(op, backward ? "embedding_backward" : "embedding_forward")) {
@@ -266,7 +266,7 @@ static void check_embeddings(struct check *check, const char *op, enum dtype typ
             run_embedding(check, type, backward, true, false, timed);
             continue;
         }
-        for (int i = 0; i < (check->device ? 24 : 16); i++) {
+        for (int i = 0; i < (check->device ? 28 : 16); i++) {
             run_embedding(
                     check, type, backward, i & 1, backward && i & 2, shapes[i / 4]);
         }
