@@ -338,7 +338,7 @@ static int find_op(const struct program *p, enum op_kind kind, int from) {
  * What embeddings add travels beside the last product for a weight, and the reduction
  * of that while they add.
  */
-static void check_tail(const char *words) {
+static void check_tail(const char *words, int parts) {
     struct built b;
     build(&b, words, 2);
     const struct program *p = &b.program;
@@ -351,22 +351,140 @@ static void check_tail(const char *words) {
     assert_int_equal(p->ops[rows + 1].kind, OP_MATMUL_BACKWARD_WEIGHT);
     assert_int_equal(p->ops[rows + 1].when, WHEN_ALWAYS);
     assert_int_equal(p->ops[rows + 2].kind, OP_ALL_REDUCE);
-    int tail = program_tail(p);
-    assert_true(is_awaited(p, tail, rows) && !is_awaited(p, tail, rows + 2));
-    assert_int_equal(p->ops[tail + 1].kind, OP_EMBEDDING_BACKWARD);
-    assert_int_equal(p->ops[tail + 2].kind, OP_COMM_WAIT);
-    assert_int_equal(p->ops[tail + 2].pending, 0);
-    assert_int_equal(p->ops[tail + 3].kind, OP_NORM_PARTIALS);
+    int early = program_tail(p);
+    assert_true(is_awaited(p, early, tokens) && !is_awaited(p, early, rows));
+    int wait = find_op(p, OP_COMM_WAIT, early + 1);
+    assert_true(is_awaited(p, wait, rows) && !is_awaited(p, wait, rows + 2));
+    int add = wait + 1, last = find_op(p, OP_COMM_WAIT, wait + 1);
+    assert_int_equal(p->ops[add].kind, OP_EMBEDDING_BACKWARD);
+    assert_int_equal(p->ops[last].pending, 0);
+    // The norm of what is whole, where there is a chunk of it, in front of either wait.
+    assert_int_equal(wait, early + (parts > 1 ? 2 : 1));
+    assert_int_equal(last, add + (parts > 2 ? 2 : 1));
+    assert_int_equal(count_ops(p, OP_NORM_PARTIALS), parts);
+    assert_int_equal(p->ops[last + 1].kind, OP_NORM_PARTIALS);
     finish(&b);
 }
 
 static void embedded_rows_travel_beside_the_last_product(void **state) {
     (void)state;
-    check_tail("arch=gpt vocab=900 layers=5 ranks=2 ddp=bucketed bucket_mb=0.02");
-    check_tail("arch=gpt vocab=900 layers=1 accumulate=2 ranks=2 ddp=bucketed");
-    check_tail("arch=llama vocab=900 layers=3 ranks=2 ddp=bucketed bucket_mb=0.02");
-    check_tail("arch=gpt vocab=900 checkpoint=block recompute=act ranks=2 "
-               "ddp=bucketed");
+    check_tail("arch=gpt vocab=900 layers=5 ranks=2 ddp=bucketed bucket_mb=0.02", 2);
+    check_tail("arch=gpt vocab=900 layers=1 accumulate=2 ranks=2 ddp=bucketed", 1);
+    check_tail("arch=llama vocab=900 layers=3 ranks=2 ddp=bucketed bucket_mb=0.02", 2);
+    check_tail("arch=gpt vocab=900 checkpoint=block recompute=act ranks=2 ddp=bucketed",
+            1);
+    check_tail("arch=llama vocab=900 layers=8 d_model=64 ranks=2 ddp=bucketed "
+               "bucket_mb=0.02",
+            2);
+    check_tail("arch=gpt vocab=2000 layers=8 d_model=64 ranks=2 ddp=bucketed "
+               "bucket_mb=0.02",
+            3);
+}
+
+/* Whether the two tensors share bytes. */
+static bool overlap(const struct program *p, int a, int b) {
+    const struct program_tensor *x = &p->tensors[a], *y = &p->tensors[b];
+    int64_t x_end = x->offset + (int64_t)tensor_bytes(&x->tensor);
+    int64_t y_end = y->offset + (int64_t)tensor_bytes(&y->tensor);
+    return x->base == y->base && x->offset < y_end && y->offset < x_end;
+}
+
+/* Elements [from, to) of an arena that a tensor is a view of. */
+static void find_elements(const struct program *p, int id, int64_t *from, int64_t *to) {
+    const struct program_tensor *t = &p->tensors[id];
+    *from = t->offset / (int64_t)dtype_size(t->tensor.type);
+    *to = *from + tensor_count(&t->tensor);
+}
+
+/* All that writes into the gradients an op reads stands in front of it, awaited. */
+static void must_be_whole(const struct built *b, int index) {
+    const struct program *p = &b->program;
+    int grads = p->ops[index].operands.id[1];
+    int64_t from, to;
+    find_elements(p, grads, &from, &to);
+    for (int i = 0; i < p->op_count; i++) {
+        const struct op *op = &p->ops[i];
+        if (op->kind != OP_ALL_REDUCE || op->from >= to || from >= op->to) {
+            continue;
+        }
+        bool awaited = false;
+        for (int wait = i + 1; wait < index; wait++) {
+            awaited = awaited || is_awaited(p, wait, i);
+        }
+        assert_true(awaited);
+    }
+    for (int k = 0; k < b->parameters.count; k++) {
+        int written = program_last_write(p, p->grad[k], p->op_count);
+        assert_true(!overlap(p, p->grad[k], grads) || written < index);
+    }
+}
+
+/* Each chunk is summed once, and not before it is whole. */
+static void check_norm(const char *words, int parts, bool beside_attention) {
+    struct built b;
+    build(&b, words, 2);
+    const struct program *p = &b.program;
+    assert_int_equal(b.ddp.beside_attention, beside_attention);
+    assert_int_equal(count_ops(p, OP_NORM_PARTIALS), parts);
+    int64_t chunks = (b.parameters.elements + NORM_CHUNK - 1) / NORM_CHUNK;
+    char *times = text_allocate_zeroed((size_t)chunks, 1);
+    for (int i = 0; i < p->op_count; i++) {
+        if (p->ops[i].kind != OP_NORM_PARTIALS) {
+            continue;
+        }
+        must_be_whole(&b, i);
+        int64_t from, to, first, end;
+        find_elements(p, p->ops[i].operands.id[1], &from, &to);
+        find_elements(p, p->ops[i].operands.id[0], &first, &end);
+        assert_int_equal(from, first * NORM_CHUNK);
+        assert_true(to == end * NORM_CHUNK || to == b.parameters.elements);
+        for (int64_t k = first; k < end; k++) {
+            times[k]++;
+        }
+    }
+    for (int64_t k = 0; k < chunks; k++) {
+        assert_int_equal(times[k], 1);
+    }
+    free(times);
+    finish(&b);
+}
+
+static void the_norm_is_of_whole_gradients(void **state) {
+    (void)state;
+    check_norm("arch=gpt vocab=2000 layers=8 d_model=64 ranks=2 ddp=bucketed "
+               "bucket_mb=0.02",
+            3, false);
+    check_norm("arch=llama vocab=2000 layers=8 d_model=64 ranks=2 ddp=bucketed "
+               "bucket_mb=0.3 batch=8 precision=bf16",
+            3, false);
+    check_norm("arch=gpt vocab=2000 layers=4 d_model=64 ranks=2 ddp=bucketed "
+               "bucket_mb=1000",
+            2, false);
+    check_norm("arch=gpt vocab=2400 layers=6 d_model=64 seq_len=512 batch=4 ranks=2 "
+               "ddp=bucketed bucket_mb=0.02",
+            3, true);
+    check_norm("arch=gpt vocab=2000 layers=3 d_model=64 ranks=2 ddp=flat", 1, false);
+}
+
+/* What is waited for is communication, the norm the optimizer's wherever it stands. */
+static void ops_of_the_tail_are_timed_as_what_they_are(void **state) {
+    (void)state;
+    struct built b;
+    build(&b,
+            "arch=gpt vocab=2000 layers=8 d_model=64 ranks=2 ddp=bucketed "
+            "bucket_mb=0.02",
+            2);
+    int norms = 0;
+    for (int i = program_tail(&b.program); i < b.program.op_count; i++) {
+        const struct op *op = &b.program.ops[i];
+        norms += op->kind == OP_NORM_PARTIALS && op->phase == PHASE_REDUCE;
+        assert_int_equal(op_timed_as(op), op->kind == OP_COMM_WAIT ? PHASE_REDUCE
+                                          : op->kind == OP_EMBEDDING_BACKWARD
+                                                  ? PHASE_BACKWARD
+                                                  : PHASE_OPTIMIZER);
+    }
+    assert_int_equal(norms, 2);
+    finish(&b);
 }
 
 static bool gathers_tokens(const char *words) {
@@ -488,6 +606,8 @@ int main(void) {
             cmocka_unit_test(shards_of_all_ranks_cover_the_arena_once),
             cmocka_unit_test(buckets_are_queued_while_backward_still_runs),
             cmocka_unit_test(embedded_rows_travel_beside_the_last_product),
+            cmocka_unit_test(the_norm_is_of_whole_gradients),
+            cmocka_unit_test(ops_of_the_tail_are_timed_as_what_they_are),
             cmocka_unit_test(only_whole_16_bytes_are_gathered),
             cmocka_unit_test(reductions_wait_for_attention_that_hides_them),
             cmocka_unit_test(attentions_share_the_sums_out),

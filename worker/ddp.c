@@ -2,6 +2,8 @@
 
 #include <assert.h>
 
+#include "worker/round.h"
+
 #define MB (1024 * 1024)
 
 /* -- who does what -------------------------------------------------------------------
@@ -10,11 +12,6 @@
 bool ddp_overlaps(const struct params *params) {
     int64_t wrapper = params_integer(params, PARAM_DDP);
     return wrapper == DDP_BUCKETED || wrapper == DDP_SHARDED;
-}
-
-/* The first parameter that no embedding adds to: its tables stand first. */
-static int behind_tables(const struct ddp *d, const struct shape *s) {
-    return !d->gathers_tokens ? 0 : s->gpt ? 2 : 1;
 }
 
 /*
@@ -57,9 +54,11 @@ void ddp_init(struct ddp *d, const struct shape *shape, struct parameters *param
                          (double)dtype_size(shape->grad));
     d->beside_attention = attention_hides_sums(shape, parameters);
     d->gathers_tokens = d->wrapper == DDP_BUCKETED && should_gather_tokens(shape);
+    if (d->gathers_tokens) {
+        d->tables = parameters->items[shape->gpt ? 2 : 1].offset;
+    }
     if (d->wrapper == DDP_BUCKETED) {
-        int64_t from = parameters->items[behind_tables(d, shape)].offset;
-        buckets_init(&d->buckets, parameters, from, d->least, d->least / 8, 1);
+        buckets_init(&d->buckets, parameters, d->tables, d->least, d->least / 8, 1);
     } else if (d->wrapper == DDP_SHARDED) {
         // Whole chunks of the norm's for every rank: its bits do not depend on shards.
         int64_t unit = (int64_t)NORM_CHUNK * world;
@@ -245,10 +244,9 @@ static void declare_when_ready(const struct ddp *d, const struct parameters *par
  */
 static void declare_beside_attention(const struct ddp *d, const struct shape *shape,
         const struct parameters *parameters, struct program *p) {
-    int tables = behind_tables(d, shape);
-    int64_t from = parameters->items[tables].offset;
+    int64_t from = d->tables;
     int64_t blocks = parameters->items[shape->gpt ? 2 : 1].offset;
-    struct rest left = {.table = {0, shape->gpt && tables ? from : 0},
+    struct rest left = {.table = {0, shape->gpt ? from : 0},
             .others = {from, parameters->elements}};
     int64_t all = left.table.to + left.others.to - from, slots = shape->layers;
     // So large that all would wait for the last attention, a bucket hides nothing.
@@ -344,7 +342,9 @@ static void declare_token_gather(
     int ready = write_in_place(d, s, p, dout);
     insert_gather(p, ready, dout, ABSENT);
     insert_gather(p, ready - 1, tokens, own.id[EMBEDDING_TOKENS]);
-    declare_wait(p, dout, queued_behind(p, ready + 2));
+    int behind = queued_behind(p, ready + 2);
+    declare_wait(p, p->grads, behind + 1); // for ddp_parts(): what is in front of rows
+    declare_wait(p, dout, behind);
     int scratch = program_scratch(p,
             s->kernels->embedding_scratch(s->rows * s->world, s->vocab, s->channels));
     program_add(p, OP_EMBEDDING_BACKWARD,
@@ -381,6 +381,30 @@ void ddp_declare(const struct ddp *d, const struct shape *shape,
         declare_token_gather(d, shape, p);
     }
     declare_wait(p, p->grads, 0);
+}
+
+int ddp_parts(const struct ddp *d, const struct program *p, int64_t elements,
+        struct ddp_part parts[DDP_PARTS]) {
+    int last = p->op_count - 1, first = program_tail(p);
+    if (!d->gathers_tokens) {
+        parts[0] = (struct ddp_part){0, elements, last};
+        return 1;
+    }
+    int64_t tables = d->tables / NORM_CHUNK * NORM_CHUNK, late = d->tables;
+    // The first wait is for all in front of the rows; what is behind them is late.
+    for (int i = first - 1; p->ops[i].kind != OP_ALL_GATHER; i--) {
+        assert(i > 0);
+        if (p->ops[i].kind == OP_ALL_REDUCE) {
+            assert(p->ops[i].from >= d->tables);
+            late = p->ops[i].to > late ? p->ops[i].to : late;
+        }
+    }
+    late = round_up(late, NORM_CHUNK);
+    late = late < elements ? late : elements;
+    parts[0] = (struct ddp_part){late, elements, first};
+    parts[1] = (struct ddp_part){0, tables, find_embedding_backward(p)};
+    parts[2] = (struct ddp_part){tables, late, last};
+    return DDP_PARTS;
 }
 
 /* -- the gather of weights -----------------------------------------------------------

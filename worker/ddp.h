@@ -24,7 +24,8 @@
  * head's part early and at the end gathers what the embedding adds, a row a token, from
  * all ranks, where that moves less than the table would. The rows travel while the last
  * product for a weight runs. Behind them the last slice, smaller than the others, is
- * summed while the rows are added to the table.
+ * summed while the rows are added to the table. The optimizer does not wait for either
+ * with the norm of what is whole.
  */
 #ifndef WORKER_DDP_H
 #define WORKER_DDP_H
@@ -41,7 +42,8 @@ struct ddp {
     struct buckets buckets; /* of bucketed and sharded */
     struct shards shards;   /* what this rank updates; unless sharded, all */
     int64_t least;          /* elements of a bucket, but for the last */
-    bool gathers_tokens;    /* what an embedding adds comes last, by token */
+    bool gathers_tokens;    /* what an embedding adds comes last, by token … */
+    int64_t tables;         /* … to this many elements, the first; 0: not gathered */
     bool beside_attention;  /* what is summed waits for the next attention */
 };
 
@@ -56,6 +58,24 @@ void ddp_finish(struct ddp *d); /* zeroed is fine */
 /* Add the reductions; before optimizer_declare(). */
 void ddp_declare(const struct ddp *d, const struct shape *shape,
         const struct parameters *parameters, struct program *p);
+
+#define DDP_PARTS 3
+
+/* Elements of the gradient, in whole chunks of its norm, and the op of the program
+ * behind which they are what this rank updates from. */
+struct ddp_part {
+    int64_t from, to;
+    int behind;
+};
+
+/*
+ * Cut the gradient into parts, in the order in which they are whole: together they are
+ * all `elements`, and some may be empty. Returns how many. Where tokens are not
+ * gathered it is one, behind all that is in the program yet. After ddp_declare(); no op
+ * that writes gradients may be added later.
+ */
+int ddp_parts(const struct ddp *d, const struct program *p, int64_t elements,
+        struct ddp_part parts[DDP_PARTS]);
 
 /* Sharded: add what brings the weights together for forward. To any program. */
 void ddp_declare_gather(

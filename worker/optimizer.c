@@ -54,6 +54,31 @@ static int declare_spread_partials(struct program *p, struct tensor shape) {
     return program_fixed(p, OWNER_GRADS, "norm_partials", shape, end);
 }
 
+/* Partials of each part of the gradient as soon as it is whole. From the last on: those
+ * in front keep their places. */
+static void declare_partials(
+        struct program *p, int64_t elements, const struct ddp *d, int partials) {
+    struct ddp_part parts[DDP_PARTS];
+    int count = ddp_parts(d, p, elements, parts);
+    for (int k = count - 1; k >= 0; k--) {
+        for (int i = d->shards.count - 1; i >= 0; i--) {
+            const struct shard *s = &d->shards.items[i];
+            int64_t end = s->from + s->count;
+            int64_t from = s->from > parts[k].from ? s->from : parts[k].from;
+            int64_t to = end < parts[k].to ? end : parts[k].to;
+            if (from >= to) {
+                continue;
+            }
+            struct op op = {.kind = OP_NORM_PARTIALS,
+                    .phase = k + 1 < count ? PHASE_REDUCE : PHASE_OPTIMIZER};
+            op.operands.id[0] =
+                    slice(p, partials, from / NORM_CHUNK, chunks_of(to - from));
+            op.operands.id[1] = slice(p, p->grads, from, to - from);
+            program_insert(p, parts[k].behind, &op);
+        }
+    }
+}
+
 static int declare_norm(
         struct program *p, const struct parameters *parameters, const struct ddp *d) {
     struct tensor shape = program_shape(p->tensors[p->control].tensor.type,
@@ -62,15 +87,10 @@ static int declare_norm(
     int partials =
             spread ? declare_spread_partials(p, shape)
                    : program_tensor(p, OWNER_ACTIVATIONS, "norm_partials", shape);
-    if (spread) {
+    if (spread) { // in front of what writes them, which goes to the program's end
         program_add(p, OP_ZERO, (struct operands){{partials}});
     }
-    for (int i = 0; i < d->shards.count; i++) {
-        const struct shard *s = &d->shards.items[i];
-        int own = slice(p, partials, s->from / NORM_CHUNK, chunks_of(s->count));
-        program_add(p, OP_NORM_PARTIALS,
-                (struct operands){{own, slice(p, p->grads, s->from, s->count)}});
-    }
+    declare_partials(p, parameters->elements, d, partials);
     if (spread) {
         program_add(p, OP_ALL_REDUCE, (struct operands){{partials}})->to =
                 tensor_count(&p->tensors[partials].tensor);

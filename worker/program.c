@@ -67,6 +67,9 @@ enum phase op_timed_as(const struct op *op) {
     if (op->kind == OP_COMM_WAIT) {
         return PHASE_REDUCE;
     }
+    if (op->kind == OP_NORM_PARTIALS) {
+        return PHASE_OPTIMIZER;
+    }
     bool ours = op->phase == PHASE_REDUCE && !op_communicates(op->kind);
     return ours ? PHASE_BACKWARD : op->phase;
 }

@@ -159,7 +159,8 @@ bool op_communicates(enum op_kind kind);
 
 /*
  * What the time from its start to the next op's is spent on: waiting for others is
- * PHASE_REDUCE wherever it stands, and what else stands there is backward's.
+ * PHASE_REDUCE wherever it stands, the norm the optimizer's, and what else stands in
+ * PHASE_REDUCE backward's.
  */
 enum phase op_timed_as(const struct op *op);
 

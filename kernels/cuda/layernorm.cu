@@ -2,7 +2,7 @@
  * LayerNorm over rows of x [N, C], the residual add before it fused in.
  *
  * Floors, in bytes, of elements of s bytes: forward 2·N·C·s (4·N·C·s where y is added:
- * read x and y, write sum and out); backward 3·N·C·s (4·N·C·s where dx accumulates).
+ * read x and y, write sum and out); backward 3·N·C·s (4·N·C·s where dsum is given).
  * Weights, statistics and partials (at most 8 MiB up to C = 8,192) are small beside
  * them.
  */
