@@ -65,6 +65,12 @@ static bool call_add(
     return w->table->add(stream, &w->out, &w->a, &w->b, err);
 }
 
+static bool call_fill(
+        void *context, int round, struct stream *stream, struct kernel_error *err) {
+    struct work *w = context;
+    return w->table->fill(stream, w->out.data, (unsigned char)round, sizeof(int), err);
+}
+
 static bool open_one(struct device *d, struct stream *stream, enum role role,
         enum dtype type, int64_t rows, int64_t columns, struct tensor *out,
         struct kernel_error *err) {
@@ -114,15 +120,16 @@ static bool measure_product(struct device *d, struct stream *stream, double *rat
     return true;
 }
 
-// Seconds from one tiny kernel of a graph to the next.
-static bool measure_gap(struct device *d, struct stream *stream, double *seconds,
-        struct kernel_error *err) {
+// Seconds from one tiny kernel of a graph to the next, and from one small fill.
+static bool measure_gaps(struct device *d, struct stream *stream, double *kernels,
+        double *fills, struct kernel_error *err) {
     struct work w = {.table = d->table};
     device_reset(d);
     return open_one(d, stream, ROLE_IN, DTYPE_F32, 8, 0, &w.a, err) &&
            open_one(d, stream, ROLE_IN, DTYPE_F32, 8, 0, &w.b, err) &&
            open_one(d, stream, ROLE_OUT, DTYPE_F32, 8, 0, &w.out, err) &&
-           timer_replay(d->table, stream, 1000, 9, call_add, &w, seconds, err);
+           timer_replay(d->table, stream, 1000, 9, call_add, &w, kernels, err) &&
+           timer_replay(d->table, stream, 1000, 9, call_fill, &w, fills, err);
 }
 
 // The driver's version where it can be read, which is not in every container.
@@ -143,7 +150,7 @@ bool ceilings_measure(const struct ceilings *ceilings, struct check *check,
     struct device *d = check->device;
     struct stream_options options = {.threads = 1};
     struct stream *stream;
-    double gap = 0;
+    double kernels = 0, fills = 0;
     char name[128];
     if (!d->table->stream_create(&options, &stream, err)) {
         return false;
@@ -151,7 +158,7 @@ bool ceilings_measure(const struct ceilings *ceilings, struct check *check,
     d->stream = stream; // red zones are filled on it
     bool ok = measure_copy(d, stream, &check->peak_bytes, err) &&
               measure_product(d, stream, &check->peak_flops, err) &&
-              measure_gap(d, stream, &gap, err);
+              measure_gaps(d, stream, &kernels, &fills, err);
     d->stream = NULL;
     d->table->stream_destroy(stream);
     if (!ok) {
@@ -166,7 +173,8 @@ bool ceilings_measure(const struct ceilings *ceilings, struct check *check,
             check->peak_bytes * 1e-9);
     printf("product               %.0f TFLOP/s, bf16, 8192 x 8192 x 8192\n",
             check->peak_flops * 1e-12);
-    printf("kernel to kernel      %.2f us in a graph of 1000\n\n", gap * 1e6);
+    printf("kernel to kernel      %.2f us in a graph of 1000\n", kernels * 1e6);
+    printf("fill to fill          %.2f us, of 4 bytes\n\n", fills * 1e6);
     timer_head();
     return true;
 }

@@ -18,8 +18,8 @@ struct ceilings {
 bool ceilings_start(struct ceilings *ceilings, const struct kernels *table,
         struct kernel_error *err);
 
-/* Measures copies, a large product and the gap between kernels of a graph; prints them
- * and the head of the table; sets check's peaks. */
+/* Measures copies, a large product and the gaps between kernels and between small fills
+ * of a graph; prints them and the head of the table; sets check's peaks. */
 bool ceilings_measure(
         const struct ceilings *ceilings, struct check *check, struct kernel_error *err);
 
