@@ -38,7 +38,8 @@ const struct metric metrics[] = {
         {"planned_bytes", "bytes", METRIC_MAXIMUM, true,
                 "memory of one rank as the plan foresaw it"},
         {"peak_bytes", "bytes", METRIC_MAXIMUM, true,
-                "most memory one rank used, library workspaces included"},
+                "most memory one rank used, library workspaces included; of PyTorch on "
+                "a CPU by how much its process grew"},
         {"forward_bytes", "bytes", METRIC_MAXIMUM, true,
                 "memory in use at the end of forward"},
         {"backward_bytes", "bytes", METRIC_MAXIMUM, true,

@@ -35,6 +35,11 @@ static const char mfu_formula[] =
         "precision). **HFU**: the same with the products that checkpointing computes "
         "again. Both are empty where that peak is not known, as on every CPU.";
 
+static const char peer_memory[] =
+        "- On a CPU **PyTorch's peak** is by how much its process grew since before "
+        "the model, as PyTorch does not count there: more than the planned arenas "
+        "that it stands beside.\n";
+
 static const char allreduce_formula[] =
         "- **all-reduce**: a repetition begins where a sum of a few elements has "
         "ended, "
@@ -99,6 +104,20 @@ static void add_noise(struct page *p) {
             100 * CANDIDATE_MEMORY_TIE, 100 * CANDIDATE_QUALITY_TIE);
 }
 
+static bool is_peer(const struct tally *t) {
+    return t->status == STATUS_OK &&
+           params_integer(&t->cell->params, PARAM_ENGINE) != ENGINE_NATIVE;
+}
+
+static bool have_peer(const struct page *p, bool on_cpu) {
+    bool have = false;
+    for (size_t i = 0; i < p->tallies->count && !have; i++) {
+        const struct tally *t = p->tallies->items + i;
+        have = is_peer(t) && !(on_cpu && tally_on_gpu(t));
+    }
+    return have;
+}
+
 static void add_commands(struct page *p) {
     const struct plan *plan = &p->tallies->results->plan;
     struct text lines = {0};
@@ -120,6 +139,9 @@ static void add_commands(struct page *p) {
         markdown_add_code(&p->markdown, plan->source);
         text_add(&p->markdown, ". ");
     }
+    if (have_peer(p, false)) {
+        text_add(&p->markdown, "`LM_PYTHON` must name a Python that has PyTorch. ");
+    }
     text_add(&p->markdown, "Cells that have fresh results are not run again unless "
                            "`--fresh` is given. This page and its tables are rebuilt "
                            "from the records alone by `runner report`.\n");
@@ -135,6 +157,7 @@ bool method_add(struct page *p, struct text *err) {
         text_add(&p->markdown, formulas);
         text_add(&p->markdown, mfu_formula);
         add_peaks(p);
+        text_add(&p->markdown, have_peer(p, true) ? peer_memory : "");
     }
     if (tallies_have_task(p->tallies, TASK_ALLREDUCE)) {
         text_add(&p->markdown, allreduce_formula);

@@ -14,12 +14,19 @@ def witness(device):
     return total - free
 
 
-def peak(device):
-    """The most that was allocated: by PyTorch's allocator, or by the process on a CPU,
-    where PyTorch does not count."""
-    if device.type != "cuda":
-        return host.status("VmHWM")
-    return torch.cuda.max_memory_allocated(device)
+class Peak:
+    """The most that was allocated since: by PyTorch's allocator. On a CPU, where that does
+    not count, by how much the process grew, so that the interpreter and PyTorch itself,
+    hundreds of megabytes, are not taken for a model's."""
+
+    def __init__(self, device):
+        self.device = device
+        self.before = 0 if device.type == "cuda" else host.forget_peak()
+
+    def bytes(self):
+        if self.device.type == "cuda":
+            return torch.cuda.max_memory_allocated(self.device)
+        return max(0, host.status("VmHWM") - self.before)
 
 
 class Marks:

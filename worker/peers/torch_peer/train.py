@@ -97,6 +97,7 @@ class Trainer:
             raise Failure("failed", f"warmup_steps {self.warmup} leaves none of "
                                     f"{self.steps} steps to time")
         self.ranks.meet()
+        self.peak = memory.Peak(self.device)
         self.engine = engine.Engine(p, self.ranks, self.vocab, p["batch"], clock_ms)
 
     # -- steps --
@@ -299,7 +300,7 @@ class Trainer:
         a.phase("measure")
         window_ms = self.run_steps(self.warmup, self.steps, self.step_ms)
         self.check_outcome()
-        peak = memory.peak(self.device)
+        peak = self.peak.bytes()
         witness = self.watch.own_bytes() or memory.witness(self.device)
         a.phase("eval")
         self.evaluation = self.evaluate()
