@@ -243,6 +243,14 @@ bool record_write(const char *path, const struct record *r, struct text *err) {
     return ok;
 }
 
+bool record_lacks_engine(const struct record *r) {
+    static const char none[] = " torch-none"; // how a peer's build ends without
+    const char *build =
+            json_string_value(json_object_get(r->provenance, "worker_build"));
+    size_t size = build ? strlen(build) : 0;
+    return size >= sizeof none - 1 && !strcmp(build + size - (sizeof none - 1), none);
+}
+
 double record_metric(const struct record *r, const char *name) {
     const json_t *value = json_object_get(r->metrics, name);
     return json_is_number(value) ? json_number_value(value) : NAN;

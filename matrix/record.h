@@ -79,6 +79,10 @@ json_t *record_to_json(const struct record *r);
 /* Durable and whole: file_write(). */
 bool record_write(const char *path, const struct record *r, struct text *err);
 
+/* Whether the engine was not there to be tried, as PyTorch where Python has none: such
+ * a record says nothing of others. */
+bool record_lacks_engine(const struct record *r);
+
 /* A metric's value, or NAN where it is unknown. */
 double record_metric(const struct record *r, const char *name);
 

@@ -53,13 +53,16 @@ double fresh_provenance_number(const struct record *r, const char *field) {
     return json_is_number(v) ? json_number_value(v) : NAN;
 }
 
-// What a fact is about: which worker, which data; there is one machine.
+// What a fact is about: which worker, which data; there is one machine. Ours are two
+// workers, by device; a peer is one, also where it ended before it had found a device.
 static void add_key(const struct record *r, int kind, struct text *out) {
     text_addf(out, "%s\n", kind_names[kind]);
     if (kind == WORKER) {
         params_show(&r->params, PARAM_ENGINE, out);
-        text_add(out, "\n");
-        fresh_provenance(r, "device", out);
+        if (params_integer(&r->params, PARAM_ENGINE) == ENGINE_NATIVE) {
+            text_add(out, "\n");
+            fresh_provenance(r, "device", out);
+        }
     } else if (kind == DATA) {
         params_show(&r->params, PARAM_DATA, out);
         text_add(out, "\n");
@@ -98,6 +101,9 @@ static struct fact *find(const struct fresh *f, const char *key) {
 
 static void learn(struct fresh *f, const struct record *r, int kind) {
     struct text value = {0};
+    if (kind == WORKER && record_lacks_engine(r)) {
+        return; // a worker that cannot work outdates none that could
+    }
     add_value(r, kind, &value);
     if (!value.size) {
         text_finish(&value); // empty, but there may be room in it

@@ -205,14 +205,15 @@ static void take_record(const struct store *s, const char *folder,
     struct record r = {0};
     struct text ignored = {0};
     bool read = results_read_record(folder, cell, out->last_number, &r, &ignored);
-    if (read && *r.profiler) {
-        // Its numbers are used nowhere: the cell has, or lacks, what it had before.
+    bool stale = read && !is_fresh(s, &r);
+    if (read && (*r.profiler || (stale && out->recorded && record_lacks_engine(&r)))) {
+        // Its numbers are used nowhere, or it has none for want of its engine, which is
+        // there today: the cell has, or lacks, what it had before.
         record_finish(&r);
         return;
     }
     *last_stands = false;
     if (read) {
-        bool stale = !is_fresh(s, &r);
         out->recorded = true;
         out->last_status = r.status;
         out->last_stale = stale;

@@ -185,6 +185,43 @@ static void stale_results_stay_apart_from_fresh_ones(void **state) {
     close_scene(&s);
 }
 
+/* An attempt of PyTorch's worker; without a device: it ended before it had found one.
+ */
+static void try_torch(struct scene *s, size_t cell, enum status status,
+        const char *build, bool device) {
+    struct record *r = folder_attempt(&s->folder, cell, status, 10, MIB);
+    folder_fact(r, "worker_build", build);
+    if (!device) {
+        json_object_del(r->provenance, "device");
+    }
+}
+
+static void a_missing_peer_outdates_nothing(void **state) {
+    (void)state;
+    struct scene s = {0};
+    open_scene(&s, "");
+    size_t a = folder_cell(&s.folder, "a", "a", "engine=torch", NULL);
+    size_t b = folder_cell(&s.folder, "b", "b", "engine=torch batch=2", NULL);
+    size_t c = folder_cell(&s.folder, "c", "c", "engine=torch batch=3", NULL);
+    size_t d = folder_cell(&s.folder, "d", "d", "engine=torch_compile", NULL);
+    try_torch(&s, a, STATUS_OK, "x torch-2", true);
+    try_torch(&s, b, STATUS_UNSUPPORTED, "x torch-none", false);
+    try_torch(&s, b, STATUS_FAILED, "x torch-2", false);
+    try_torch(&s, a, STATUS_UNSUPPORTED, "x torch-none", false);
+    try_torch(&s, c, STATUS_UNSUPPORTED, "x torch-none", false);
+    try_torch(&s, d, STATUS_UNSUPPORTED, "x torch-none", false);
+    assert_int_equal(look(&s, a)->status, STATUS_OK);
+    assert_null(look(&s, a)->stale);
+    assert_int_equal(look(&s, b)->status, STATUS_FAILED);
+    assert_null(look(&s, b)->stale);
+    assert_int_equal(look(&s, c)->status, STATUS_UNSUPPORTED);
+    assert_string_equal(look(&s, c)->stale, "worker build");
+    // Where nothing else is known, it is what is known.
+    assert_int_equal(look(&s, d)->status, STATUS_UNSUPPORTED);
+    assert_null(look(&s, d)->stale);
+    close_scene(&s);
+}
+
 static void another_machine_makes_results_stale(void **state) {
     (void)state;
     struct scene s = {0};
@@ -394,6 +431,7 @@ int main(void) {
             cmocka_unit_test(a_failed_repeat_is_remarked_on),
             cmocka_unit_test(a_failure_names_rank_phase_signal_and_bytes),
             cmocka_unit_test(stale_results_stay_apart_from_fresh_ones),
+            cmocka_unit_test(a_missing_peer_outdates_nothing),
             cmocka_unit_test(another_machine_makes_results_stale),
             cmocka_unit_test(cells_without_a_record_say_why),
             cmocka_unit_test(a_damaged_record_leaves_its_good_neighbour),
