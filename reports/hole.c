@@ -90,6 +90,16 @@ static void add_stale(struct page *p) {
     table_finish(&t);
 }
 
+size_t hole_damaged(const struct tallies *o) {
+    size_t count = 0;
+    for (size_t i = 0; i < o->count; i++) {
+        for (size_t a = 0; a < o->items[i].result->attempt_count; a++) {
+            count += o->items[i].result->attempts[a].damage != NULL;
+        }
+    }
+    return count;
+}
+
 static void add_damaged(struct page *p) {
     const struct tallies *o = p->tallies;
     size_t count = 0;

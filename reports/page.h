@@ -54,6 +54,7 @@ bool axis_add(struct page *p, struct text *err);    /* a table per parameter */
 bool search_add(struct page *p, struct text *err);  /* largest batches, probed */
 bool seed_add(struct page *p, struct text *err);    /* means over seeds */
 bool hole_add(struct page *p, struct text *err);    /* what is not ok, and why */
+size_t hole_damaged(const struct tallies *o);       /* records that cannot be read */
 bool setting_add(struct page *p, struct text *err); /* what ran where, on what */
 bool method_add(struct page *p, struct text *err);  /* how the numbers were made */
 bool steps_add(struct page *p, struct text *err);   /* the loss, step by step */

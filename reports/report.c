@@ -7,6 +7,7 @@
 
 #include "matrix/results.h"
 #include "reports/columns.h"
+#include "reports/human.h"
 #include "reports/markdown.h"
 #include "reports/page.h"
 #include "reports/plain.h"
@@ -84,6 +85,16 @@ static void remove_old_tables(struct page *p) {
     text_finish(&prefix);
 }
 
+static void add_damaged(const struct page *p, struct text *out) {
+    size_t damaged = hole_damaged(p->tallies);
+    if (damaged) {
+        human_plural(out, damaged, "record");
+        text_addf(out, " cannot be read: see \"Damaged records\" in ");
+        page_file_name(p, "report.md", out);
+        text_add(out, "\n");
+    }
+}
+
 static bool print_comparison(const struct page *p, FILE *out, struct text *err) {
     struct table t = {0};
     comparison_table(p->tallies, &t);
@@ -92,6 +103,7 @@ static bool print_comparison(const struct page *p, FILE *out, struct text *err) 
     struct text plain = {0};
     plain_add_table(&plain, &t, PAGE_ROWS, text_get(&name));
     text_add(&plain, table_is_noted(&t, PAGE_ROWS) ? COMPARISON_NOTE "\n" : "");
+    add_damaged(p, &plain);
     bool ok = fwrite(text_get(&plain), 1, plain.size, out) == plain.size &&
               fflush(out) == 0;
     if (!ok) {

@@ -79,6 +79,7 @@ static void the_comparison_is_printed_where_asked(void **state) {
     scene_open(&s, "a");
     folder_ran(&s.folder, "a", "a", "batch=4", 1000, 4 * MIB);
     folder_ran(&s.folder, "b", "b", "batch=4 kernel=flash", 1500, 3 * MIB);
+    folder_broken_attempt(&s.folder, 1, "torn");
     scene_report(&s);
     char *printed = NULL;
     size_t size = 0;
@@ -88,7 +89,9 @@ static void the_comparison_is_printed_where_asked(void **state) {
     fclose(out);
     assert_string_equal(printed, "technique  batch  peak memory  tokens/s  speed-up\n"
                                  "a              4     4.00 MiB     1.00k     1.00×\n"
-                                 "b              4     3.00 MiB     1.50k     1.50×\n");
+                                 "b              4     3.00 MiB     1.50k     1.50×\n"
+                                 "1 record cannot be read: see \"Damaged records\" "
+                                 "in demo_report.md\n");
     free(printed);
     scene_close(&s);
 }
