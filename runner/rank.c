@@ -17,6 +17,7 @@ bool rank_init(struct rank *r, int number, const char *folder, struct text *err)
             .pipe_fd = -1,
             .write_fd = -1,
             .file_fd = -1,
+            .output = OUTPUT_NONE,
             .child = {.pidfd = -1},
             .end = {.exit_code = -1},
             .first_step_ms = -1,
@@ -58,6 +59,7 @@ void rank_finish(struct rank *r) {
     close_fd(&r->pipe_fd);
     close_fd(&r->write_fd);
     close_fd(&r->file_fd);
+    output_finish(&r->output);
     text_finish(&r->line);
     json_decref(r->hello_body);
     json_decref(r->facts);
@@ -301,6 +303,16 @@ bool rank_read(struct rank *r, int64_t now_ms, struct text *err) {
         rank_feed(r, bytes, (size_t)n, now_ms);
     }
     return true;
+}
+
+bool rank_prints_too_much(struct rank *r) {
+    struct text what = {0};
+    bool too_much = output_overflows(&r->output, &what);
+    if (too_much) {
+        distrust(r, "%s", text_get(&what));
+    }
+    text_finish(&what);
+    return too_much;
 }
 
 void rank_close(struct rank *r) {

@@ -13,6 +13,7 @@
 #include "matrix/status.h"
 #include "matrix/text.h"
 #include "runner/child.h"
+#include "runner/output.h"
 
 struct rank {
     int number;
@@ -28,6 +29,7 @@ struct rank {
     int write_fd;     /* what the child inherits; -1 in the parent once it runs */
     int file_fd;      /* rank<N>.jsonl */
     struct text line; /* the piece of a line read so far */
+    struct output output;
 
     int64_t heard_ms;      /* CLOCK_MONOTONIC of its last event, or of its start */
     int64_t first_step_ms; /* of its first completed step; -1 before */
@@ -47,7 +49,8 @@ struct rank {
     bool predicted;
     bool blames; /* the error is that another rank is lost */
 
-    char *garbage; /* why its event file cannot be trusted; NULL while it can */
+    char *garbage; /* why what it writes is refused: events that cannot be trusted, or
+                      more output than is kept; NULL while it is not */
 };
 
 /* Open <folder>/rank<N>.jsonl and the pipe. On failure `r` needs no finish. */
@@ -59,6 +62,12 @@ void rank_finish(struct rank *r);
  * the rank itself does wrong ends up in `garbage`.
  */
 bool rank_read(struct rank *r, int64_t now_ms, struct text *err);
+
+/*
+ * Whether it has printed more than is kept, which is then in `garbage` too unless it
+ * had been told to stop.
+ */
+bool rank_prints_too_much(struct rank *r);
 
 /* Its process has ended and its pipe is drained: an unfinished line is torn. */
 void rank_close(struct rank *r);

@@ -1,27 +1,11 @@
 #include "runner/spawn.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <unistd.h>
 
 #include "runner/placement.h"
 #include "runner/profile.h"
-
-static int open_output(
-        const struct spawn *s, int rank, const char *kind, struct text *err) {
-    struct text path = {0};
-    text_addf(&path, "%s/rank%d.%s", s->folder, rank, kind);
-    int fd = open(
-            text_get(&path), O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC, 0644);
-    if (fd < 0) {
-        text_fail(err, "cannot create '%s': %s", text_get(&path), strerror(errno));
-    }
-    text_finish(&path);
-    return fd;
-}
 
 struct variables {
     char **items;
@@ -94,15 +78,13 @@ bool spawn_rank(const struct spawn *s, struct rank *r, struct text *err) {
                             : NULL;
     char **argv = rank_command(s, before);
     char **envp = rank_environment(s, r);
-    int out = open_output(s, r->number, "stdout", err);
-    int err_fd = out >= 0 ? open_output(s, r->number, "stderr", err) : -1;
-    if (err_fd >= 0) {
+    if (output_open(&r->output, s->folder, r->number, err)) {
         struct child_spec c = {
                 .argv = argv,
                 .envp = envp,
                 .stdin_fd = -1,
-                .stdout_fd = out,
-                .stderr_fd = err_fd,
+                .stdout_fd = r->output.stdout_fd,
+                .stderr_fd = r->output.stderr_fd,
                 .keep_fds = {r->write_fd, s->shm_fd},
                 .keep_count = s->shm_fd >= 0 ? 2 : 1,
                 .cgroup_fd = s->cgroup_fd,
@@ -124,12 +106,6 @@ bool spawn_rank(const struct spawn *s, struct rank *r, struct text *err) {
     if (ok) {
         r->started = true;
         r->pid = r->child.pid;
-    }
-    if (out >= 0) {
-        close(out);
-    }
-    if (err_fd >= 0) {
-        close(err_fd);
     }
     child_free_environment(envp);
     free(argv);

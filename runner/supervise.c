@@ -234,6 +234,9 @@ static bool run_attempt(struct supervisor *s, struct text *err) {
     bool oom_killed =
             cgroup_oom_kills(&s->cgroup) > 0 || machine_oom_kills() > s->oom_before;
     int leaked = family_kill_all(NULL, 0, SWEEP_MS);
+    for (int i = 0; i < s->watch.count; i++) {
+        output_cut(&s->watch.ranks[i].output);
+    }
     cgroup_destroy(&s->cgroup);
     return write_record(s, leaked, oom_killed, started_unix_ms, err);
 }

@@ -12,6 +12,7 @@
 
 #define GRACE_MS 5000 /* from SIGTERM to SIGKILL */
 #define WATCHED 3     /* descriptors polled besides the ranks' */
+#define LOOK_MS 100   /* between looks at what only files tell */
 
 void watch_init(struct watch *w) {
     *w = (struct watch){.signal_fd = -1,
@@ -118,6 +119,11 @@ static void stop_ranks(struct watch *w, bool gently) {
     w->kill_at_ms = gently ? clocks_now_ms() + GRACE_MS : CLOCKS_NEVER;
 }
 
+/* Whether all that is left to wait for is the end of what was killed. */
+static bool is_over(const struct watch *w) {
+    return w->stopping && w->kill_at_ms == CLOCKS_NEVER;
+}
+
 static void stop_for(struct watch *w, enum verdict_stop why, bool gently) {
     if (w->stop == VERDICT_STOP_NONE) {
         w->stop = why;
@@ -145,7 +151,7 @@ static void judge_ranks(struct watch *w) {
         bad = bad || (verdict_rank_is_bad(&w->ranks[i]) && !w->ranks[i].blames);
         complained = complained || w->ranks[i].has_error;
     }
-    if (w->stopping && w->kill_at_ms == CLOCKS_NEVER) {
+    if (is_over(w)) {
         return;
     }
     if (bad && !w->stopping) {
@@ -155,6 +161,18 @@ static void judge_ranks(struct watch *w) {
     } else if (complained && !w->stopping && w->kill_at_ms == CLOCKS_NEVER) {
         // It has said why it fails and is expected to leave by itself.
         w->kill_at_ms = clocks_now_ms() + GRACE_MS;
+    }
+}
+
+/* Who prints without end is given no grace: it would go on through it. A rank that has
+ * ended may have left somebody who prints in its name. */
+static void check_output(struct watch *w) {
+    bool too_much = false;
+    for (int i = 0; i < w->count; i++) {
+        too_much = rank_prints_too_much(&w->ranks[i]) || too_much;
+    }
+    if (too_much && !is_over(w)) {
+        stop_ranks(w, false);
     }
 }
 
@@ -208,7 +226,8 @@ static void check_clocks(struct watch *w) {
 }
 
 static void arm_timer(struct watch *w) {
-    int64_t next = w->kill_at_ms;
+    int64_t look = is_over(w) ? CLOCKS_NEVER : clocks_now_ms() + LOOK_MS;
+    int64_t next = look < w->kill_at_ms ? look : w->kill_at_ms;
     for (int i = 0; i < w->count && !w->stopping; i++) {
         const struct rank *r = &w->ranks[i];
         if (r->started && !r->ended) {
@@ -263,6 +282,7 @@ void watch_run(struct watch *w) {
             w->stop = VERDICT_STOP_FAILED;
             stop_ranks(w, false);
         }
+        check_output(w);
         judge_ranks(w);
         if (w->polled[0].revents) {
             take_signals(w);

@@ -1,8 +1,8 @@
 /*
  * The ranks of one attempt under their supervisor's eye: what they say is read, what
- * ends is reaped, and whoever breaks, falls silent or runs out of time takes the others
- * along, as do a signal to the supervisor and the end of its runner. Why it stopped
- * them is kept for runner/verdict.
+ * ends is reaped, and whoever breaks, prints without end, falls silent or runs out of
+ * time takes the others along, as do a signal to the supervisor and the end of its
+ * runner. Why it stopped them is kept for runner/verdict.
  *
  * Life: watch_init(), watch_open(), watch_add_ranks(), start each rank and tell
  * watch_started(), watch_run(), watch_finish(). Single-threaded; sleeps in one poll()

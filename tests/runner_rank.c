@@ -21,6 +21,7 @@ static struct rank say(const char *lines) {
     struct rank r = {.pipe_fd = -1,
             .write_fd = -1,
             .file_fd = -1,
+            .output = OUTPUT_NONE,
             .first_step_ms = -1,
             .last_step = -1};
     rank_feed(&r, lines, strlen(lines), 100);

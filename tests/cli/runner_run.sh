@@ -52,6 +52,22 @@ expect "what was not met is said" 1 'ok, expected crashed +sound'
 run sound.yaml
 expect "and that it still stands" 1 '1 cell had fresh results, 1 of which did not pass'
 
+matrix flood <<'YAML'
+description: Is a disk filled?
+defaults: {heartbeat_s: 60}
+experiments:
+  - name: flood
+    env: {MISBEHAVE: flood_stdout}
+  - name: next
+    env: {MISBEHAVE: ok}
+YAML
+run flood.yaml
+expect "who prints without end has failed, and the next cell runs" 1 \
+    'failed +flood .* rank 0 wrote more than 64 MiB to its standard output$' 'ok +next'
+[ "$(stat -c %s results/flood/cells/flood-*/attempt-1/rank0.stdout)" = $((64 << 20)) ] ||
+    not_ok "what it printed is cut to the bound"
+rm -r results/flood
+
 run m.yaml
 expect "an unexpected crash exits 1" 1 'crashed +crash ' 'crashed +awaited' \
     'SIGSEGV' '3 attempts, 1 oom_host, 2 crashed; 2 cells had fresh results'

@@ -195,6 +195,33 @@ static void do_chatty(void) {
     }
     result();
 }
+/* More than is kept of what a worker prints, yet no more than a disk has room for. */
+static void flood(int fd) {
+    static char block[1 << 20];
+    memset(block, 'y', sizeof block);
+    step(1);
+    for (int i = 0; i < 72; i++) {
+        for (size_t done = 0; done < sizeof block;) {
+            ssize_t n = write(fd, block + done, sizeof block - done);
+            if (n < 0) {
+                _exit(1);
+            }
+            done += (size_t)n;
+        }
+    }
+}
+static void do_flood_stdout(void) {
+    flood(STDOUT_FILENO);
+    sleep_for_ever();
+}
+static void do_flood_stderr(void) {
+    flood(STDERR_FILENO);
+    sleep_for_ever();
+}
+static void do_flood_and_finish(void) {
+    flood(STDERR_FILENO);
+    finish();
+}
 static void do_slow_start(void) {
     phase("start");
     usleep(300000);
@@ -374,6 +401,9 @@ static const struct {
         {"stubborn", do_stubborn},
         {"polite", do_polite},
         {"chatty", do_chatty},
+        {"flood_stdout", do_flood_stdout},
+        {"flood_stderr", do_flood_stderr},
+        {"flood_and_finish", do_flood_and_finish},
         {"slow_start", do_slow_start},
         {"invalid", do_invalid},
         {"oom", do_oom},
