@@ -6,17 +6,15 @@
 #include <glob.h>
 #include <openssl/evp.h>
 #include <poll.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "runner/child.h"
 
-#define SCRIPT_MS 30000 // to say what it is; an interpreter starts within one second
+#define SCRIPT_S 30 // to say what it is; an interpreter starts within one second
 
 /* Answers already given, by question: programs and data do not change during a run. */
 struct answer {
@@ -25,6 +23,7 @@ struct answer {
 };
 
 static struct answer *answers;
+static struct text unanswered;
 
 static const char *remembered(const char *kind, const char *question) {
     for (struct answer *a = answers; a; a = a->next) {
@@ -162,35 +161,62 @@ static bool is_script(const char *word) {
     return n > 3 && !strcmp(word + n - 3, ".py");
 }
 
+const char *build_unanswered(void) {
+    return text_get(&unanswered);
+}
+
+static void complain(char *const *argv) {
+    const char *named = getenv("LM_PYTHON");
+    if (unanswered.size == 0) {
+        text_addf(&unanswered,
+                "%sfound that '%s %s --build' did not answer within %d s, expected an "
+                "interpreter that starts",
+                named && !strcmp(named, argv[0]) ? "LM_PYTHON: " : "", argv[0], argv[1],
+                SCRIPT_S);
+    }
+}
+
+/* Wait for a script that says what it is, but not for ever. */
+static void await_script(struct child *c, char *const *argv, struct child_end *end) {
+    struct pollfd ended = {.fd = c->pidfd, .events = POLLIN};
+    if (poll(&ended, 1, SCRIPT_S * 1000) == 0) {
+        complain(argv);
+    }
+    // A wrapper may have started others, which would stay behind.
+    child_kill_group(c);
+    child_reap(c, end);
+}
+
 /* The line that `interpreter script --build` prints; false where it prints none. */
 static bool ask_script(char *const *argv, struct text *out) {
     char *question[] = {argv[0], argv[1], "--build", NULL};
-    int fd = memfd_create("build", MFD_CLOEXEC);
+    // A pipe rather than a file: who prints without end gets no further than its size.
+    int ends[2];
+    if (pipe2(ends, O_CLOEXEC)) {
+        return false;
+    }
+    // Somebody may hold the other end for longer than the script lives.
+    fcntl(ends[0], F_SETFL, O_NONBLOCK);
     struct child_spec spec = {.argv = question,
             .envp = environ,
             .stdin_fd = -1,
-            .stdout_fd = fd,
+            .stdout_fd = ends[1],
             .stderr_fd = -1,
             .cgroup_fd = -1};
     struct child c;
     struct child_end end = {.exit_code = -1};
     struct text ignored = {0};
-    if (fd >= 0 && child_start(&c, &spec, &ignored)) {
-        struct pollfd ended = {.fd = c.pidfd, .events = POLLIN};
-        if (poll(&ended, 1, SCRIPT_MS) <= 0) {
-            child_signal(&c, SIGKILL);
-        }
-        child_reap(&c, &end);
+    if (child_start(&c, &spec, &ignored)) {
+        await_script(&c, argv, &end);
     }
     char line[256];
-    ssize_t n = end.exit_code == 0 ? pread(fd, line, sizeof line - 1, 0) : 0;
+    ssize_t n = end.exit_code == 0 ? read(ends[0], line, sizeof line - 1) : 0;
     line[n > 0 ? n : 0] = '\0';
     line[strcspn(line, "\n")] = '\0';
     text_add(out, line);
     text_finish(&ignored);
-    if (fd >= 0) {
-        close(fd);
-    }
+    close(ends[0]);
+    close(ends[1]);
     return *line != '\0';
 }
 

@@ -15,6 +15,12 @@
  */
 bool build_identify(char *const *argv, struct text *out, struct text *err);
 
+/*
+ * One sentence about the first script that was asked what it is and did not answer in
+ * time, "" where there was none: nobody was kept from going on by it.
+ */
+const char *build_unanswered(void);
+
 /* SHA-256 of a whole file, 64 hex digits. */
 bool build_digest_file(const char *path, char out[65], struct text *err);
 

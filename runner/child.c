@@ -219,6 +219,12 @@ void child_signal(const struct child *c, int signal) {
     }
 }
 
+void child_kill_group(const struct child *c) {
+    if (c->pid > 0) {
+        kill(-c->pid, SIGKILL);
+    }
+}
+
 static bool same_name(const char *a, const char *b) {
     size_t n = strcspn(a, "=");
     return strncmp(a, b, n) == 0 && b[n] == '=';

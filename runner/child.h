@@ -58,6 +58,12 @@ void child_reap(struct child *c, struct child_end *end);
 void child_signal(const struct child *c, int signal);
 
 /*
+ * Kill it, where it has not ended yet, and what it started and left in its process
+ * group. To be called before child_reap(), after which the group's id may be another's.
+ */
+void child_kill_group(const struct child *c);
+
+/*
  * A copy of this process's environment with `extra` (NULL-terminated "NAME=value"
  * strings) replacing equal names. The caller owes child_free_environment().
  */

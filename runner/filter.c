@@ -2,7 +2,6 @@
 
 #include <errno.h>
 #include <poll.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -50,7 +49,7 @@ static bool complain(char *const *argv, const struct child_end *end, struct text
 static void end_in_time(struct child *c, int limit_ms, struct child_end *end) {
     struct pollfd p = {.fd = c->pidfd, .events = POLLIN};
     if (limit_ms >= 0 && poll(&p, 1, limit_ms) == 0) {
-        child_signal(c, SIGKILL);
+        child_kill_group(c);
     }
     child_reap(c, end);
 }

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "matrix/results.h"
+#include "runner/build.h"
 #include "runner/folder.h"
 #include "runner/machine.h"
 #include "runner/matrices.h"
@@ -242,6 +243,9 @@ int plan_command(const struct options *o, FILE *out, FILE *talk, struct text *er
     if (ok) {
         fflush(out);
         print_totals(&p, talk);
+        if (*build_unanswered()) {
+            fprintf(talk, "runner: %s\n", build_unanswered());
+        }
     }
     for (size_t i = 0; i < p.count; i++) {
         json_decref(p.cells[i].bytes);

@@ -9,6 +9,7 @@
 
 #include "reports/report.h"
 #include "runner/attempts.h"
+#include "runner/build.h"
 #include "runner/clocks.h"
 #include "runner/family.h"
 #include "runner/machine.h"
@@ -179,6 +180,9 @@ static bool any_searches(const struct queue *q) {
 
 static void begin_progress(struct run *r) {
     progress_init(&r->progress, stderr, r->queue.total, r->queue.expected_ms);
+    if (*build_unanswered()) {
+        progress_say(&r->progress, "runner: %s", build_unanswered());
+    }
     for (size_t i = 0; i < r->queue.count; i++) {
         const struct queue_cell *c = &r->queue.cells[i];
         if (c->has.live) {
