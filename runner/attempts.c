@@ -66,6 +66,10 @@ bool attempts_pass(
     }
 }
 
+const char *attempts_missed(const struct cell *c) {
+    return c->expect < 0 ? NULL : status_name((enum status)c->expect);
+}
+
 static void tell_profile(
         struct attempts *all, const struct record *record, const char *folder) {
     if (*record->profile) {
@@ -88,9 +92,7 @@ static void conclude(struct attempts *all, struct queue_cell *item, const char *
         bool passed = attempts_pass(all, item->cell, record.status);
         all->not_passed = all->not_passed || !passed;
         progress_end(all->progress, &record, item->has.expected_ms,
-                passed || item->cell->expect < 0
-                        ? NULL
-                        : status_name((enum status)item->cell->expect));
+                passed ? NULL : attempts_missed(item->cell));
         tell_profile(all, &record, folder);
     } else {
         all->broken = true;

@@ -59,6 +59,10 @@ void attempts_finish(struct attempts *all);
 bool attempts_pass(
         const struct attempts *all, const struct cell *c, enum status status);
 
+/* Of a cell that did not pass: the status it should have had; NULL where it names none.
+ */
+const char *attempts_missed(const struct cell *c);
+
 /*
  * Start the queue's next attempt, or record at once why it cannot be made. False where
  * nothing more can be started now. `err` gains a sentence where that broke the run.

@@ -59,6 +59,18 @@ static void add_speed(double tokens_per_s, double bytes, struct text *out) {
     }
 }
 
+/* Append how an attempt ended and of which cell; `missed` as in progress_end(). */
+static void add_end(const struct record *r, const char *missed, struct text *out) {
+    if (missed) {
+        text_addf(out, "%s, expected %s  %s", status_name(r->status), missed, r->cell);
+    } else {
+        text_addf(out, "%-11s %s", status_name(r->status), r->cell);
+    }
+    if (r->attempt > 1) {
+        text_addf(out, " (attempt %d)", r->attempt);
+    }
+}
+
 void progress_end(struct progress *p, const struct record *r, int64_t expected_ms,
         const char *missed) {
     struct text t = {0};
@@ -68,14 +80,7 @@ void progress_end(struct progress *p, const struct record *r, int64_t expected_m
         p->left_ms = p->left_ms > expected_ms ? p->left_ms - expected_ms : 0;
     }
     text_addf(&t, "[%d/%d] ", p->done, p->total);
-    if (missed) {
-        text_addf(&t, "%s, expected %s  %s", status_name(r->status), missed, r->cell);
-    } else {
-        text_addf(&t, "%-11s %s", status_name(r->status), r->cell);
-    }
-    if (r->attempt > 1) {
-        text_addf(&t, " (attempt %d)", r->attempt);
-    }
+    add_end(r, missed, &t);
     // How long a lost attempt ran is not known.
     if (r->wall_ms > 0) {
         text_add(&t, "  ");
@@ -90,6 +95,13 @@ void progress_end(struct progress *p, const struct record *r, int64_t expected_m
         text_addf(&t, "  %s", r->error);
     }
     progress_say(p, "%s", text_get(&t));
+    text_finish(&t);
+}
+
+void progress_stands(struct progress *p, const struct record *r, const char *missed) {
+    struct text t = {0};
+    add_end(r, missed, &t);
+    progress_say(p, "stands: %s%s%s", text_get(&t), *r->error ? "  " : "", r->error);
     text_finish(&t);
 }
 

@@ -34,6 +34,9 @@ void progress_say(struct progress *p, const char *format, ...)
 void progress_end(struct progress *p, const struct record *r, int64_t expected_ms,
         const char *missed);
 
+/* Of a cell that had all its attempts before: the last one, as in progress_end(). */
+void progress_stands(struct progress *p, const struct record *r, const char *missed);
+
 /* One probe of the search that an attempt begins with has ended. */
 void progress_probe(struct progress *p, const struct record *r);
 

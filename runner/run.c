@@ -7,6 +7,7 @@
 #include <sys/timerfd.h>
 #include <unistd.h>
 
+#include "matrix/results.h"
 #include "reports/report.h"
 #include "runner/attempts.h"
 #include "runner/build.h"
@@ -28,7 +29,8 @@
 #define EXIT_NOT_PASSED 1
 #define EXIT_USAGE 2
 #define EXIT_INTERRUPTED 130
-#define LOOK_S 1 /* between looks at what only files tell */
+#define LOOK_S 1    /* between looks at what only files tell */
+#define MOST_TOLD 5 /* of the cells whose earlier results stand and do not pass */
 
 struct run {
     const struct options *options;
@@ -206,6 +208,25 @@ static void look_again(struct run *r, struct queue_cell *c) {
     text_finish(&ignored);
 }
 
+/* A cell that does not pass and is not run again: what its last record says of it. */
+static void tell_standing(struct run *r, const struct queue_cell *c) {
+    struct record record = {0};
+    struct text folder = {0}, path = {0}, why = {0};
+    matrices_folder(r->options->out, c->cell->matrix, &folder);
+    results_cell_folder(text_get(&folder), c->cell->id, c->cell->hash, &path);
+    text_addf(&path, "/attempt-%d", c->has.last_recorded);
+    if (results_read_record(
+                text_get(&path), c->cell, c->has.last_recorded, &record, &why)) {
+        progress_stands(&r->progress, &record, attempts_missed(c->cell));
+    } else {
+        progress_say(&r->progress, "stands: %s: %s", c->cell->id, text_get(&why));
+    }
+    record_finish(&record);
+    text_finish(&folder);
+    text_finish(&path);
+    text_finish(&why);
+}
+
 /* Cells that had all their attempts before this run count with their last one. */
 static void count_standing(struct run *r) {
     for (size_t i = 0; i < r->queue.count; i++) {
@@ -219,8 +240,14 @@ static void count_standing(struct run *r) {
                         !attempts_pass(&r->attempts, c->cell, c->has.last_status))) {
             r->not_passed = true;
             r->stood_failed += c->round == 0;
+            if (c->round == 0 && r->stood_failed <= MOST_TOLD) {
+                tell_standing(r, c);
+            }
         }
         r->not_passed = r->not_passed || c->left > 0;
+    }
+    if (r->stood_failed > MOST_TOLD) {
+        progress_say(&r->progress, "stands: and %d more", r->stood_failed - MOST_TOLD);
     }
 }
 

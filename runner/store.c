@@ -215,6 +215,7 @@ static void take_record(const struct store *s, const char *folder,
     *last_stands = false;
     if (read) {
         out->recorded = true;
+        out->last_recorded = out->last_number;
         out->last_status = r.status;
         out->last_stale = stale;
         out->predicted = r.predicted;
@@ -226,6 +227,7 @@ static void take_record(const struct store *s, const char *folder,
         *standing += *last_stands;
     } else if (exists(folder, "record.json")) {
         out->recorded = true;
+        out->last_recorded = out->last_number;
         out->last_status = STATUS_LOST;
         out->last_stale = out->predicted = false;
     }

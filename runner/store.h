@@ -35,9 +35,10 @@ struct store_cell {
     int last_number;         /* highest N of attempt-N, 0 where there is none */
     int needed;              /* attempts still to run */
     bool live;               /* somebody else runs it right now: left alone */
-    bool recorded;           /* there is a readable record: the next two hold */
+    bool recorded;           /* there is a record: the next three hold */
     enum status last_status; /* of the last one … */
-    bool last_stale;         /* … and whether it is stale */
+    bool last_stale;         /* … whether it is stale … */
+    int last_recorded;       /* … and the N of its attempt-N */
     bool predicted;
     int64_t expected_ms; /* wall time of the last record that ended by itself; -1 */
 };

@@ -36,7 +36,7 @@ done
 grep -q '"crash"' results/m/plan.json || not_ok "plan.json is the whole matrix"
 [ -s results/m/m_results.csv ] || not_ok "the CSV is there"
 run m.yaml --tags good
-expect "a second run runs nothing anew" 0 '0 attempts; 2 cells had fresh results'
+expect "a second run runs nothing anew" 0 '0 attempts; 2 cells had fresh results' '!^stands'
 run plan m.yaml --only good
 expect "the plan knows how long they took" 0 'ok +[0-9.]+ m?s +good/batch=1' '2 with fresh results'
 
@@ -50,7 +50,22 @@ YAML
 run sound.yaml
 expect "what was not met is said" 1 'ok, expected crashed +sound'
 run sound.yaml
-expect "and that it still stands" 1 '1 cell had fresh results, 1 of which did not pass'
+expect "and that it still stands" 1 '1 cell had fresh results, 1 of which did not pass' \
+    '^stands: ok, expected crashed +sound$'
+
+matrix broken <<'YAML'
+description: What did not pass before?
+experiments:
+  - name: broken
+    env: {MISBEHAVE: exit}
+    axes: {seed: [1, 2, 3, 4, 5, 6, 7]}
+YAML
+run broken.yaml
+run broken.yaml
+expect "what failed before is told with its cause" 1 '7 of which did not pass' \
+    '^stands: failed +broken/seed=1  rank 0 exited with code 3 without saying why$' \
+    '^stands: and 2 more$'
+[ "$(grep -c '^stands: ' err)" = 6 ] || not_ok "of the first five"
 
 matrix flood <<'YAML'
 description: Is a disk filled?
