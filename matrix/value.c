@@ -156,15 +156,18 @@ static bool is_variable_name(const char *name) {
     return true;
 }
 
+/* The worker learns its rank and event file by names that start so. */
+static bool is_ours(const char *name) {
+    return !strncmp(name, "LM_", 3);
+}
+
 static bool canonical_env(const char *text, struct text *out) {
     json_t *map = json_loads(text, JSON_REJECT_DUPLICATES, NULL);
     bool ok = json_is_object(map);
     const char *name;
     json_t *value;
     json_object_foreach(map, name, value) {
-        // The worker learns its rank and event file by names that start so.
-        bool ours = !strncmp(name, "LM_", 3);
-        ok = ok && json_is_string(value) && is_variable_name(name) && !ours;
+        ok = ok && json_is_string(value) && is_variable_name(name) && !is_ours(name);
     }
     if (ok) {
         char *compact = json_dumps(map, JSON_COMPACT | JSON_SORT_KEYS);
@@ -173,6 +176,25 @@ static bool canonical_env(const char *text, struct text *out) {
     }
     json_decref(map);
     return ok;
+}
+
+/* Of a map that is one, what is wrong is the name: say which. */
+static bool refuse_env(const char *text, struct text *err) {
+    json_t *map = json_loads(text, JSON_REJECT_DUPLICATES, NULL), *value;
+    const char *name, *ours = NULL;
+    json_object_foreach(map, name, value) {
+        ours = !ours && is_ours(name) ? name : ours;
+    }
+    if (ours) {
+        text_add(err, "found the variable ");
+        text_add_quoted(err, ours);
+        text_add(err, " in env, expected names that do not start with LM_, which are "
+                      "the runner's own");
+    } else {
+        refuse(PARAM_ENV, text, NULL, err);
+    }
+    json_decref(map);
+    return false;
 }
 
 static bool read_text(
@@ -194,6 +216,8 @@ static bool read_text(
     }
     if (ok) {
         out->text = axes_intern(text_get(&canonical));
+    } else if (which == PARAM_ENV) {
+        refuse_env(text, err);
     } else {
         refuse(which, text, NULL, err);
     }

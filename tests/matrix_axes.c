@@ -177,8 +177,8 @@ static void values_that_are_none_are_refused_in_a_sentence(void **state) {
                     "found env '{\"1A\": \"\"}', expected a map from variable names to "
                     "texts"},
             {PARAM_ENV, "{\"LM_RANK\": \"0\"}",
-                    "found env '{\"LM_RANK\": \"0\"}', expected a map from variable "
-                    "names to texts"},
+                    "found the variable 'LM_RANK' in env, expected names that do not "
+                    "start with LM_, which are the runner's own"},
             {PARAM_ENV, "[]",
                     "found env '[]', expected a map from variable names to "
                     "texts"},

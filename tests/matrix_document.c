@@ -289,8 +289,8 @@ static void values_of_the_wrong_kind_are_named(void **state) {
                     "names to texts"},
             {ONE "  env: {A: [1]}\n", "m.yaml:3:12: found a list, expected a text"},
             {ONE "  env: {LM_RANK: 1}\n",
-                    "m.yaml:3:8: found env '{\"LM_RANK\":\"1\"}', expected a map from "
-                    "variable names to texts"},
+                    "m.yaml:3:8: found the variable 'LM_RANK' in env, expected names "
+                    "that do not start with LM_, which are the runner's own"},
             {ONE "  data: ['a,b']\n", "m.yaml:3:10: found 'a,b', expected a file, glob "
                                       "or folder without a "
                                       "comma"},
