@@ -133,7 +133,7 @@ static bool unknown_name(
     struct nearest n;
     nearest_init(&n, word);
     const char *before = NULL;
-    bool wants_cell = strchr(word, '/') && c->count <= 10000;
+    bool wants_cell = strchr(word, '/') && c->count <= CELLS_MOST_OFFERED;
     for (size_t i = 0; i < c->count; i++) {
         if (c->items[i].experiment != before) {
             before = c->items[i].experiment;

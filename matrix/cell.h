@@ -62,6 +62,9 @@ void cells_finish(struct cells *c);
 bool cells_expand(struct document *const *documents, size_t count,
         const struct selection *selection, struct cells *out, struct text *err);
 
+/* More cell ids are not held against a misspelled one: it would take too long. */
+#define CELLS_MOST_OFFERED 10000
+
 /*
  * Unmark those of the marked cells that `selection` (its `set` apart) leaves out, with
  * the same errors. What its sentences need is added to the cells' arena.

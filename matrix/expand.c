@@ -407,6 +407,8 @@ static bool check_baseline(struct builder *b, size_t first) {
     nearest_init(&n, baseline);
     size_t count = 0;
     const char *name = "";
+    bool wants_cell =
+            strchr(baseline, '/') && b->out->count - first <= CELLS_MOST_OFFERED;
     for (size_t i = first; i < b->out->count; i++) {
         const struct cell *cell = &b->out->items[i];
         if (!strcmp(cell->id, baseline)) {
@@ -416,6 +418,9 @@ static bool check_baseline(struct builder *b, size_t first) {
         if (strcmp(name, cell->experiment) != 0) {
             name = cell->experiment;
             nearest_offer(&n, name);
+        }
+        if (wants_cell) {
+            nearest_offer(&n, cell->id);
         }
     }
     if (count == 1) {

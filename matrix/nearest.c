@@ -2,9 +2,11 @@
 
 #include <ctype.h>
 #include <limits.h>
+#include <stdbool.h>
 #include <string.h>
 
 #define LONGEST 64 /* names are compared up to here, which bounds the work */
+#define SEPARATORS "/,"
 
 static int least(int a, int b) {
     return a < b ? a : b;
@@ -35,12 +37,44 @@ static int distance(const char *a, const char *b) {
     return rows[a_size % 3][b_size];
 }
 
+static int count_word(const char *list, const char *word, size_t size) {
+    int count = 0;
+    for (const char *at = list;; at++) {
+        size_t n = strcspn(at, SEPARATORS);
+        count += n == size && !strncmp(at, word, size);
+        at += n;
+        if (!*at) {
+            return count;
+        }
+    }
+}
+
+/* Whether both have the same words, as the id of a cell whose axes were reordered. */
+static bool is_reordered(const char *a, const char *b) {
+    if (strlen(a) != strlen(b)) {
+        return false;
+    }
+    for (const char *at = a;; at++) {
+        size_t n = strcspn(at, SEPARATORS);
+        if (count_word(a, at, n) != count_word(b, at, n)) {
+            return false;
+        }
+        at += n;
+        if (!*at) {
+            return true;
+        }
+    }
+}
+
 void nearest_init(struct nearest *n, const char *wanted) {
     *n = (struct nearest){.wanted = wanted, .distance = INT_MAX};
 }
 
 void nearest_offer(struct nearest *n, const char *candidate) {
     int edits = distance(n->wanted, candidate);
+    if (edits > 1 && is_reordered(n->wanted, candidate)) {
+        edits = 1;
+    }
     if (edits < n->distance) {
         n->distance = edits;
         n->best = candidate;

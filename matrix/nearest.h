@@ -8,7 +8,7 @@
 struct nearest {
     const char *wanted; /* not owned */
     const char *best;   /* the candidate so far nearest, not owned; NULL before any */
-    int distance;       /* edits between the two */
+    int distance;       /* edits between the two; words in another order are one */
 };
 
 void nearest_init(struct nearest *n, const char *wanted);

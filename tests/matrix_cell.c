@@ -442,6 +442,16 @@ static void baseline_is_one_cell(void **state) {
                     .expected = "m.yaml:1:11: found baseline 'bsae', expected an "
                                 "experiment with one cell, or a cell id; did you mean "
                                 "'base'?"},
+            {"baseline: e/kernel=naive,engine=native,lr=2\n" ONE
+             "  axes: {engine: [native], kernel: [naive], lr: [1, 2]}\n",
+                    .expected = "m.yaml:1:11: found baseline "
+                                "'e/kernel=naive,engine=native,lr=2', expected an "
+                                "experiment with one cell, or a cell id; did you mean "
+                                "'e/engine=native,kernel=naive,lr=2'?"},
+            {"baseline: e/lr=3\n" ONE "  axes: {lr: [1, 2]}\n",
+                    .expected = "m.yaml:1:11: found baseline 'e/lr=3', expected an "
+                                "experiment with one cell, or a cell id; did you mean "
+                                "'e/lr=1'?"},
     };
     CHECK_ALL(rows);
 }

@@ -175,6 +175,13 @@ static void the_nearest_name_is_found_and_far_ones_are_not_likely(void **state) 
         assert_string_equal(n.best, rows[i].best);
         assert_int_equal(nearest_likely(&n) != NULL, rows[i].likely);
     }
+    struct nearest order;
+    nearest_init(&order, "e/lr=1,batch=2");
+    nearest_offer(&order, "e/batch=2,lr=1");
+    assert_int_equal(order.distance, 1);
+    nearest_init(&order, "e/a,a,b");
+    nearest_offer(&order, "e/b,b,a");
+    assert_true(order.distance > 1);
     char longer[5000];
     memset(longer, 'x', sizeof longer - 1);
     longer[sizeof longer - 1] = '\0';
