@@ -110,5 +110,12 @@ if [ "$status" != 77 ]; then
     expect 1 "matrix/noun.c:5" "format: others are refused" "$source/ci/check-format"
 fi
 
+expect 1 "LM_BUILD: there is no folder '$tree/nowhere'" \
+    "gpu-test: a build folder that is not there is named" \
+    env LM_BUILD="$tree/nowhere" "$source/ci/gpu-test"
+mkdir -p "$tree/built"
+expect 1 "$tree/built/runner is missing, expected a build with CUDA" "gpu-test: so is what a build lacks" \
+    env LM_BUILD="$tree/built" "$source/ci/gpu-test"
+
 echo "1..$number"
 exit $failed
