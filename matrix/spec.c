@@ -71,6 +71,9 @@ bool spec_parse(const char *name, const char *bytes, size_t size, struct spec *s
         if (json_object_get(root, "profiler")) {
             s->profiler = fields_copy(&f, "profiler");
         }
+        if (json_object_get(root, "batch_most")) {
+            s->batch_most = fields_integer(&f, "batch_most", 1, INT_MAX);
+        }
         struct text wrong = {0};
         ok = fields_end(&f, name, err);
         if (ok && !params_from_json(&s->params, fields_object(&f, "params"), &wrong)) {
@@ -106,6 +109,9 @@ json_t *spec_to_json(const struct spec *s) {
             params_to_json(&s->params, false));
     if (s->profiler && *s->profiler) {
         json_object_set_new(root, "profiler", fields_string(s->profiler));
+    }
+    if (s->batch_most) {
+        json_object_set_new(root, "batch_most", json_integer(s->batch_most));
     }
     return root;
 }

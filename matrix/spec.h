@@ -6,7 +6,9 @@
  *    "hash": "0123456789ab", "attempt": 1, "expect": null,
  *    "worker": ["/path/worker-cpu"], "params": {every parameter by name, typed}}
  *
- * and, where it is to be profiled, "profiler": "/path/nsys".
+ * and, where it is to be profiled, "profiler": "/path/nsys"; where the search of
+ * `batch: max` is to stay below what earlier attempts ran out of memory with,
+ * "batch_most": 124.
  */
 #ifndef MATRIX_SPEC_H
 #define MATRIX_SPEC_H
@@ -19,13 +21,14 @@
 #include "matrix/text.h"
 
 struct spec {
-    char *matrix;   /* the matrix's name */
-    char *cell;     /* the cell id */
-    char hash[13];  /* the cell's hash */
-    int attempt;    /* 1 … */
-    int expect;     /* an enum status, or -1 where the matrix states none */
-    char **worker;  /* NULL-terminated command that `run SPEC` is appended to */
-    char *profiler; /* path of one that rank 0 is to run under; NULL or "": none */
+    char *matrix;       /* the matrix's name */
+    char *cell;         /* the cell id */
+    char hash[13];      /* the cell's hash */
+    int attempt;        /* 1 … */
+    int expect;         /* an enum status, or -1 where the matrix states none */
+    char **worker;      /* NULL-terminated command that `run SPEC` is appended to */
+    char *profiler;     /* path of one that rank 0 is to run under; NULL or "": none */
+    int64_t batch_most; /* the largest that `max` may come to; 0: any */
     struct params params;
 };
 

@@ -1,7 +1,6 @@
 /* The comparison table: every cell that was attempted, side by side. */
 #include <math.h>
 
-#include "reports/fresh.h"
 #include "reports/markdown.h"
 #include "reports/page.h"
 
@@ -84,7 +83,7 @@ void comparison_table(const struct tallies *o, struct table *t) {
         int64_t global = params_integer(p, PARAM_GLOBAL_BATCH);
         double batch = global ? (double)global : (double)params_integer(p, PARAM_BATCH);
         if (batch < 0) { // max: what was found
-            batch = fresh_provenance_number(&item->last->record, "batch");
+            batch = tally_found_batch(item);
         }
         table_row(t);
         table_put_text(t, item->cell->id);

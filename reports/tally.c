@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "matrix/found.h"
 #include "matrix/metric.h"
 #include "reports/derive.h"
 #include "reports/fresh.h"
@@ -91,6 +92,13 @@ int64_t tally_threads(const struct tally *o) {
     }
     int64_t share = (int64_t)cores / ranks;
     return share < 1 ? 1 : share;
+}
+
+double tally_found_batch(const struct tally *o) {
+    struct found found = {0};
+    return o->last && found_read(&o->last->record, &found) && found.trained
+                   ? (double)found.batch
+                   : NAN;
 }
 
 /* Readable, and made without a profiler: its numbers are the cell's own. */

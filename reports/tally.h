@@ -94,6 +94,10 @@ double tally_speed_spread_pct(const struct tally *o);
  */
 int64_t tally_threads(const struct tally *o);
 
+/* The batch that `batch: max` came to; NAN where the last attempt did not train with
+ * it. */
+double tally_found_batch(const struct tally *o);
+
 /* Whether its last attempt ran on a GPU: its machine has any, and it was not told to
  * leave them alone. */
 bool tally_on_gpu(const struct tally *o);

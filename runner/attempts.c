@@ -1,14 +1,17 @@
 #include "runner/attempts.h"
 
+#include <inttypes.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "matrix/found.h"
 #include "matrix/record.h"
 #include "runner/clocks.h"
 #include "runner/family.h"
 #include "runner/launch.h"
 #include "runner/probes.h"
+#include "runner/refuted.h"
 #include "runner/search.h"
 #include "runner/series.h"
 
@@ -80,6 +83,31 @@ static void tell_profile(
     }
 }
 
+/* Whether the batch that `record` was made with is refuted and the cell gets another
+ * attempt, which is then queued. */
+static bool is_refuted(
+        struct attempts *all, struct queue_cell *item, const struct record *record) {
+    struct refuted *f = &item->has.refuted;
+    if (*record->profiler || !refuted_take(f, record) || !refuted_goes_on(f)) {
+        return false;
+    }
+    item->left++;
+    all->queue->total++;
+    all->progress->total++;
+    return true;
+}
+
+static void tell_refuted(struct attempts *all, const struct queue_cell *item,
+        const struct record *record) {
+    const struct refuted *f = &item->has.refuted;
+    struct found found;
+    found_read(record, &found);
+    progress_say(all->progress,
+            "%s: a probe trained with batch %" PRId64 ", the attempt itself ran out of "
+            "memory: the next one searches up to %" PRId64 " (%d of %d)",
+            record->cell, found.batch, refuted_most(f), f->times, REFUTED_TRIES);
+}
+
 static void conclude(struct attempts *all, struct queue_cell *item, const char *folder,
         struct text *err) {
     struct record record = {0};
@@ -89,11 +117,15 @@ static void conclude(struct attempts *all, struct queue_cell *item, const char *
         all->ended[record.status]++;
         item->has.recorded = true;
         item->has.last_status = record.status;
-        bool passed = attempts_pass(all, item->cell, record.status);
+        bool again = is_refuted(all, item, &record);
+        bool passed = again || attempts_pass(all, item->cell, record.status);
         all->not_passed = all->not_passed || !passed;
         progress_end(all->progress, &record, item->has.expected_ms,
                 passed ? NULL : attempts_missed(item->cell));
         tell_profile(all, &record, folder);
+        if (again) {
+            tell_refuted(all, item, &record);
+        }
     } else {
         all->broken = true;
         all->not_passed = true;
@@ -135,7 +167,7 @@ static bool claim(struct attempts *all, struct queue_cell *item, char *const *wo
     struct text matrix_folder = {0};
     matrices_folder(all->options->out, item->cell->matrix, &matrix_folder);
     enum store_claim answer = store_claim(all->store, text_get(&matrix_folder),
-            item->cell, item->has.last_number + 1, worker, folder, err);
+            item->cell, &item->has, worker, folder, err);
     text_finish(&matrix_folder);
     switch (answer) {
     case STORE_CLAIMED:

@@ -1,7 +1,7 @@
 #include "runner/bracket.h"
 
-void bracket_init(struct bracket *b) {
-    *b = (struct bracket){.high = BRACKET_MOST + 1};
+void bracket_init(struct bracket *b, int64_t most) {
+    *b = (struct bracket){.most = most, .high = most + 1};
 }
 
 int64_t bracket_step(int64_t batch) {
@@ -13,12 +13,12 @@ static bool hinted(const struct bracket *b) {
 }
 
 void bracket_hint(struct bracket *b, int64_t batch) {
-    b->hint = batch < BRACKET_MOST ? batch : BRACKET_MOST;
+    b->hint = batch < b->most ? batch : b->most;
 }
 
 static int64_t climb(const struct bracket *b) {
     int64_t next = b->stride ? b->low + b->stride : b->low ? 2 * b->low : 1;
-    return next < BRACKET_MOST ? next : BRACKET_MOST;
+    return next < b->most ? next : b->most;
 }
 
 int64_t bracket_next(const struct bracket *b) {
@@ -28,7 +28,7 @@ int64_t bracket_next(const struct bracket *b) {
     if (hinted(b)) {
         return b->hint;
     }
-    if (b->high > BRACKET_MOST) {
+    if (b->high > b->most) {
         return climb(b);
     }
     if (b->low == 0) {

@@ -16,13 +16,15 @@
 #define BRACKET_MOST 1048576 /* the largest that parameter `batch` takes */
 
 struct bracket {
+    int64_t most;   /* the largest that may be tried */
     int64_t low;    /* the largest that is known to train; 0: none */
-    int64_t high;   /* the smallest that is known not to; BRACKET_MOST + 1: none */
+    int64_t high;   /* the smallest that is known not to; most + 1: none */
     int64_t hint;   /* an estimate of the largest that trains; 0: none */
     int64_t stride; /* from `low` up or from `high` down, once a hint was tried; or 0 */
 };
 
-void bracket_init(struct bracket *b);
+/* `most` is BRACKET_MOST or less. */
+void bracket_init(struct bracket *b, int64_t most);
 
 /* How near to the largest batch a search that ends at `batch` comes. */
 int64_t bracket_step(int64_t batch);

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "matrix/file.h"
+#include "matrix/found.h"
 #include "matrix/record.h"
 #include "runner/bracket.h"
 #include "runner/clocks.h"
@@ -64,6 +65,7 @@ static bool prepare(
     spec.params = probe_params(s->spec, batch);
     spec.expect = -1;
     spec.profiler = NULL; // of the attempt proper
+    spec.batch_most = 0;
     // For the probe's supervisor we are the runner.
     machine_self(&owner.runner);
     owner.supervisor = (struct owner_process){0};
@@ -208,10 +210,10 @@ static enum search_end make_probe(const struct search *s, struct devices *d,
 enum finding { TRAINS, DOES_NOT, IS_A_FAULT };
 
 static enum finding finding_of(enum status status) {
-    switch (status) {
-    case STATUS_OK:
-    case STATUS_INVALID:
+    if (found_trains(status)) {
         return TRAINS;
+    }
+    switch (status) {
     case STATUS_OOM_DEVICE:
     case STATUS_OOM_HOST:
     case STATUS_TIMEOUT:
@@ -230,6 +232,24 @@ static void keep(json_t *probes, const struct probe *p) {
                             "seconds", (double)p->ms / 1e3));
 }
 
+/*
+ * Where to begin: with what the plan promises; below a refuted batch, which is near to
+ * what trains, with the largest that is left.
+ */
+static void begin(const struct search *s, struct estimate *e, struct bracket *b) {
+    int64_t most = s->spec->batch_most, promised = estimate_batch(e);
+    bracket_init(b, most && most < BRACKET_MOST ? most : BRACKET_MOST);
+    bracket_hint(b, promised ? promised : most);
+}
+
+/* What the record keeps of it. */
+static void note(struct search *s, json_t *probes, int64_t ms) {
+    s->record = json_pack("{s:f, s:o}", "seconds", (double)ms / 1e3, "probes", probes);
+    if (s->spec->batch_most) {
+        json_object_set_new(s->record, "most", json_integer(s->spec->batch_most));
+    }
+}
+
 enum search_end search_run(struct search *s, struct text *err) {
     struct bracket b;
     struct estimate estimate;
@@ -239,10 +259,9 @@ enum search_end search_run(struct search *s, struct text *err) {
     json_t *probes = json_array();
     enum search_end end = SEARCH_DONE;
     bool fault = false;
-    bracket_init(&b);
     find_devices(s, &devices);
     estimate_init(&estimate, s->spec, devices.bus_ids);
-    bracket_hint(&b, estimate_batch(&estimate));
+    begin(s, &estimate, &b);
     while (end == SEARCH_DONE && !fault && (batch = bracket_next(&b))) {
         end = make_probe(s, &devices, batch, &p, err);
         if (end != SEARCH_DONE) {
@@ -258,8 +277,7 @@ enum search_end search_run(struct search *s, struct text *err) {
         }
     }
     finish_devices(&devices);
-    s->record = json_pack("{s:f, s:o}", "seconds",
-            (double)(clocks_now_ms() - began_ms) / 1e3, "probes", probes);
+    note(s, probes, clocks_now_ms() - began_ms);
     if (end == SEARCH_DONE) {
         s->batch = fault ? batch : b.low ? b.low : 1;
         json_object_set_new(s->record, "batch", json_integer(s->batch));

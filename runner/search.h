@@ -7,7 +7,8 @@
  * it ran out of memory or time, or where its worker does not serve such a batch. A
  * probe that ends in any other way is a fault that the cell's own record has to show:
  * the search ends and the attempt is made with that batch; likewise with batch 1 where
- * not even that trains.
+ * not even that trains. Where the attempt itself then runs out of memory the runner
+ * makes another, whose spec says below which batch to search: runner/refuted.
  */
 #ifndef RUNNER_SEARCH_H
 #define RUNNER_SEARCH_H
@@ -40,7 +41,8 @@ struct search {
 
     int64_t batch;  /* the answer */
     json_t *record; /* {batch, seconds, probes: [{batch, status, seconds, predicted}]},
-                       without `batch` where there is no answer; owned */
+                       without `batch` where there is no answer, with `most` where the
+                       spec has batch_most; owned */
 };
 
 /*

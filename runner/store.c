@@ -222,8 +222,11 @@ static void take_record(const struct store *s, const char *folder,
         if (!unfinished(r.status)) {
             out->expected_ms = r.wall_ms;
         }
-        *last_stands = !s->fresh && !unfinished(r.status) && !s->retry[r.status] &&
-                       (!stale || s->keep_stale);
+        bool counts = !s->fresh && (!stale || s->keep_stale);
+        bool unsettled = counts && refuted_take(&out->refuted, &r) &&
+                         refuted_goes_on(&out->refuted);
+        *last_stands =
+                counts && !unfinished(r.status) && !s->retry[r.status] && !unsettled;
         *standing += *last_stands;
     } else if (exists(folder, "record.json")) {
         out->recorded = true;
@@ -348,8 +351,8 @@ bool store_is_live(const struct machine *m, const char *path) {
 /* ---- claiming ---- */
 
 static bool fill_claim(const struct store *s, const char *claim,
-        const struct cell *cell, int number, char *const *worker, const char *nonce,
-        struct text *err) {
+        const struct cell *cell, const struct store_cell *has, char *const *worker,
+        const char *nonce, struct text *err) {
     char *none[] = {NULL};
     struct text path = {0};
     struct owner o = {.host = s->machine->host,
@@ -357,10 +360,11 @@ static bool fill_claim(const struct store *s, const char *claim,
             .started_unix_ms = machine_unix_ms()};
     struct spec spec = {.matrix = (char *)cell->matrix,
             .cell = (char *)cell->id,
-            .attempt = number,
+            .attempt = has->last_number + 1,
             .expect = cell->expect,
             .worker = (char **)(worker ? worker : none),
             .profiler = (char *)(s->profiler ? s->profiler : ""),
+            .batch_most = refuted_most(&has->refuted),
             .params = cell->params};
     memcpy(spec.hash, cell->hash, sizeof spec.hash);
     memcpy(o.nonce, nonce, strlen(nonce) + 1);
@@ -375,20 +379,20 @@ static bool fill_claim(const struct store *s, const char *claim,
 }
 
 enum store_claim store_claim(const struct store *s, const char *matrix_folder,
-        const struct cell *cell, int number, char *const *worker, struct text *folder,
-        struct text *err) {
+        const struct cell *cell, const struct store_cell *has, char *const *worker,
+        struct text *folder, struct text *err) {
     char nonce[33];
     struct text cell_folder = {0}, claim = {0}, ignored = {0};
     enum store_claim answer = STORE_FAILED;
     machine_nonce(nonce);
     results_cell_folder(matrix_folder, cell->id, cell->hash, &cell_folder);
     text_clear(folder);
-    text_addf(folder, "%s/attempt-%d", text_get(&cell_folder), number);
+    text_addf(folder, "%s/attempt-%d", text_get(&cell_folder), has->last_number + 1);
     text_addf(&claim, "%s/.claim-%s", text_get(&cell_folder), nonce);
     if (!file_make_folders(text_get(&claim), err)) {
         goto done;
     }
-    if (!fill_claim(s, text_get(&claim), cell, number, worker, nonce, err)) {
+    if (!fill_claim(s, text_get(&claim), cell, has, worker, nonce, err)) {
         goto undo;
     }
     // Refused where attempt-N exists: it is never empty.

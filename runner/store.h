@@ -18,6 +18,7 @@
 #include "matrix/status.h"
 #include "matrix/text.h"
 #include "runner/machine.h"
+#include "runner/refuted.h"
 #include "runner/workers.h"
 
 struct store {
@@ -40,7 +41,8 @@ struct store_cell {
     bool last_stale;         /* … whether it is stale … */
     int last_recorded;       /* … and the N of its attempt-N */
     bool predicted;
-    int64_t expected_ms; /* wall time of the last record that ended by itself; -1 */
+    int64_t expected_ms;    /* wall time of the last record that ended by itself; -1 */
+    struct refuted refuted; /* by those that count today; kept up while cells run */
 };
 
 /*
@@ -62,13 +64,14 @@ bool store_repair(const struct store *s, const char *matrix_folder, struct text 
 enum store_claim { STORE_CLAIMED, STORE_TAKEN, STORE_FAILED };
 
 /*
- * Claim attempt `number` for `worker` (NULL-terminated; NULL where nothing will be
- * started). `folder` gets the attempt's path. STORE_TAKEN where another runner was
- * faster; STORE_FAILED, with a sentence, where the folder cannot be written.
+ * Claim the attempt after those that the cell `has` for `worker` (NULL-terminated; NULL
+ * where nothing will be started). `folder` gets the attempt's path. STORE_TAKEN where
+ * another runner was faster; STORE_FAILED, with a sentence, where the folder cannot be
+ * written.
  */
 enum store_claim store_claim(const struct store *s, const char *matrix_folder,
-        const struct cell *cell, int number, char *const *worker, struct text *folder,
-        struct text *err);
+        const struct cell *cell, const struct store_cell *has, char *const *worker,
+        struct text *folder, struct text *err);
 
 /*
  * Deal with an attempt whose supervisor has ended: where it left no record (it was

@@ -37,7 +37,8 @@ static void write_one(void) {
             .attempt = 3,
             .expect = -1,
             .worker = worker,
-            .profiler = "/opt/nsys"};
+            .profiler = "/opt/nsys",
+            .batch_most = 124};
     struct text err = {0};
     params_init(&s.params);
     assert_true(params_set(&s.params, PARAM_LR, "0.1", &err));
@@ -59,6 +60,7 @@ static void what_is_written_reads_back(void **state) {
     assert_string_equal(s.worker[1], "--x");
     assert_null(s.worker[2]);
     assert_string_equal(s.profiler, "/opt/nsys");
+    assert_int_equal(s.batch_most, 124);
     assert_true(params_real(&s.params, PARAM_LR) == 0.1);
     char hash[13];
     params_hash(&s.params, hash);

@@ -12,7 +12,7 @@
 static int search(struct bracket *b, int64_t hint, int64_t limit) {
     int probes = 0;
     int64_t batch;
-    bracket_init(b);
+    bracket_init(b, BRACKET_MOST);
     bracket_hint(b, hint);
     while ((batch = bracket_next(b))) {
         assert_in_range(batch, 1, BRACKET_MOST);
@@ -40,6 +40,33 @@ static void every_limit_is_found_whatever_the_hint(void **state) {
     }
 }
 
+static void nothing_above_the_most_is_tried(void **state) {
+    (void)state;
+    static const int64_t hints[] = {0, 1, 60, 123, 124, 125, 5000};
+    struct bracket b;
+    int64_t batch;
+    for (int64_t most = 1; most <= 124; most++) {
+        for (int64_t limit = 0; limit <= 130; limit++) {
+            for (size_t i = 0; i < sizeof hints / sizeof *hints; i++) {
+                bracket_init(&b, most);
+                bracket_hint(&b, hints[i]);
+                while ((batch = bracket_next(&b))) {
+                    assert_in_range(batch, 1, most);
+                    bracket_learn(&b, batch, batch <= limit);
+                }
+                int64_t best = limit < most ? limit : most;
+                assert_true(b.low <= best);
+                assert_true(best - b.low < bracket_step(b.low) || best == b.low);
+            }
+        }
+    }
+    bracket_init(&b, 124);
+    bracket_hint(&b, 124);
+    assert_int_equal(bracket_next(&b), 124);
+    bracket_learn(&b, 124, true);
+    assert_int_equal(bracket_next(&b), 0);
+}
+
 static void small_batches_are_found_exactly(void **state) {
     (void)state;
     struct bracket b;
@@ -59,7 +86,7 @@ static void right_hint_takes_two_probes(void **state) {
 static void without_a_hint_it_doubles(void **state) {
     (void)state;
     struct bracket b;
-    bracket_init(&b);
+    bracket_init(&b, BRACKET_MOST);
     for (int64_t batch = 1; batch <= 64; batch *= 2) {
         assert_int_equal(bracket_next(&b), batch);
         bracket_learn(&b, batch, true);
@@ -79,7 +106,7 @@ static void nothing_trains(void **state) {
 static void better_hint_on_the_way_is_taken(void **state) {
     (void)state;
     struct bracket b;
-    bracket_init(&b);
+    bracket_init(&b, BRACKET_MOST);
     bracket_hint(&b, 400);
     assert_int_equal(bracket_next(&b), 400);
     bracket_learn(&b, 400, false);
@@ -94,6 +121,7 @@ static void better_hint_on_the_way_is_taken(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
             cmocka_unit_test(every_limit_is_found_whatever_the_hint),
+            cmocka_unit_test(nothing_above_the_most_is_tried),
             cmocka_unit_test(small_batches_are_found_exactly),
             cmocka_unit_test(right_hint_takes_two_probes),
             cmocka_unit_test(without_a_hint_it_doubles),

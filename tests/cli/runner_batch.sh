@@ -22,7 +22,7 @@ experiments:
 YAML
 # resolved MATRIX CELL: the batch that its record says it ran with
 resolved() {
-    sed -n 's/^  "batch": \([0-9]*\),*$/\1/p' "results/$1/cells/$2"-*/attempt-1/record.json
+    sed -n 's/^  "batch": \([0-9]*\),*$/\1/p' "results/$1/cells/$2"-*/attempt-*/record.json
 }
 # A sanitizer's shadow memory alone is beyond any limit.
 limits=true
@@ -94,6 +94,41 @@ grep -q '"bytes_asked": 8192' results/fake/cells/never-*/attempt-1/record.json |
 grep -q '"batch_search"' results/fake/cells/noop-*/attempt-1/record.json &&
     not_ok "noop searches nothing"
 
+# Memory is not the same twice: a probe has room for what the attempt then has not.
+matrix late <<'YAML'
+description: Does what a probe found train?
+defaults: {steps: 5, warmup_steps: 1, batch: max}
+experiments:
+  - name: late
+    env: {MISBEHAVE: oom_late, MISBEHAVE_BATCH: "37", MISBEHAVE_LATE: "34"}
+  - name: never
+    env: {MISBEHAVE: oom_late, MISBEHAVE_BATCH: "37"}
+YAML
+csv=results/late/late_largest_batch.csv
+run late.yaml --strict --only late
+expect "a batch that its own attempt refutes is not the largest that trains" 0 \
+    '3 attempts, 1 ok, 2 oom_host' '^\[1/2\] oom_host +late ' '^\[3/3\] ok +late .attempt 3' \
+    '^late: .*batch 37, .* up to 35 \(1 of 3\)$' '^late: .*batch 35, .* up to 31 \(2 of 3\)$'
+[ "$(resolved late late | tr '\n' ' ')" = "37 35 31 " ] ||
+    not_ok "each attempt keeps the batch it was made with: $(resolved late late | tr '\n' ' ')"
+grep -q '^late,[0-9a-f]*,31,1,[0-9.]*,31 ok,"37 oom_host, 35 oom_host, 31 ok"$' $csv ||
+    not_ok "the table lists what trained, and what did not"
+# Killed after the first attempt: the next run goes on from there.
+rm -rf results/late/cells/late-*/attempt-[23]
+run late.yaml --strict --only late
+expect "a run that was killed in between is resumed" 0 '2 attempts, 1 ok, 1 oom_host' \
+    '^probe ok +late: batch 35 ' '!batch 37 '
+run late.yaml --only never
+expect "a batch is searched for four times" 0 '4 attempts, 4 oom_host' '\(3 of 3\)$'
+grep -q '^never,[0-9a-f]*,,1,[0-9.]*,24 ok,"37 oom_host, 35 oom_host, 31 oom_host, 24 oom_host"$' $csv ||
+    not_ok "what did not train is not listed as the largest that does"
+! sed -n 's/^never,//p' results/late/late_results.csv | grep -q ',24,' ||
+    not_ok "nor is it what it ran with"
+run late.yaml
+expect "what was found stands, found or not" 0 '0 attempts; 2 cells had fresh results'
+run late.yaml --fresh --only late
+expect "--fresh searches everything again" 0 '3 attempts' '^probe ok +late: batch 37 '
+
 # Whatever kills a search leaves nothing.
 matrix stuck <<'YAML'
 description: What survives an interruption?
@@ -134,7 +169,7 @@ kill -INT $pid
 status=0
 wait $pid || status=$?
 expect "half a search is interrupted" 130 'interrupted +half' '!batch 4'
-grep -q '^half,[0-9a-f]*,,2,[0-9.]*,"1 ok, 2 ok"$' results/half/half_largest_batch.csv ||
+grep -q '^half,[0-9a-f]*,,2,[0-9.]*,"1 ok, 2 ok",$' results/half/half_largest_batch.csv ||
     not_ok "its probes are listed, and no batch"
 [ -z "$(resolved half half)" ] || not_ok "it ran with no batch"
 

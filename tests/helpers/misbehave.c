@@ -274,11 +274,24 @@ static int too_large(void) {
     return batch() > (most ? number(most) : 0);
 }
 
+/* Whether this is the attempt itself, after the probes of `batch: max`. */
+static int is_resolved(void) {
+    return strstr(spec_path, "/spec_resolved.json") != NULL;
+}
+
 static void do_oom_above(void) {
     if (too_large()) {
         do_oom_device();
     }
     finish();
+}
+/* As above, but the attempt itself has less room than its probes had. */
+static void do_oom_late(void) {
+    const char *most = getenv("MISBEHAVE_LATE");
+    if (is_resolved() && batch() > (most ? number(most) : 0)) {
+        do_oom();
+    }
+    do_oom_above();
 }
 static void do_segv_above(void) {
     if (too_large()) {
@@ -410,6 +423,7 @@ static const struct {
         {"oom_device", do_oom_device},
         {"device_fault", do_device_fault},
         {"oom_above", do_oom_above},
+        {"oom_late", do_oom_late},
         {"segv_above", do_segv_above},
         {"hang_above", do_hang_above},
         {"error_then_hang", do_error_then_hang},
