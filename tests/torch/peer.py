@@ -355,6 +355,48 @@ def check_stopped():
           record["status"] == "hang" and record["guilty_rank"] == 1, said)
 
 
+TIGHT = """
+defaults: {device: cpu, threads: 1, layers: 1, d_model: 16, heads: 2, seq_len: 16,
+  engine: torch, steps: 3, warmup_steps: 1, eval_batches: 0, data: "stories:20kB:7"}
+experiments:
+  - name: tight
+    axes: {memory_limit: [20MiB, 100MiB, 300MiB, 500MiB, 600MiB, 680MiB, 780MiB]}
+"""
+
+
+def check_memory():
+    """Whatever way a want of memory shows, it is told as one."""
+    from torch_peer import host, run
+    real = host.limit
+    unmapped = ImportError("_C.so: failed to map segment from shared object")
+    host.limit = lambda: None
+    check("without a limit what cannot be mapped has another cause",
+          run.told_by_torch(unmapped, "start").status == "failed")
+    host.limit = lambda: 300 << 20
+    for error in (MemoryError(), OSError(12, "Cannot allocate memory"), unmapped,
+                  RuntimeError("std::bad_alloc"), RuntimeError("can't start new thread")):
+        told = run.told_by_torch(error, "train")
+        check(f"{error!r} is a want of memory", told.status == "oom_host", told.status)
+        check(f"{error!r} has a sentence", not str(told).endswith((" ", ":")), str(told))
+    host.limit = real
+    with open("tight.yaml", "w", encoding="utf-8") as file:
+        file.write(TIGHT)
+    done = runner("run", "tight.yaml")
+    names = glob.glob("results/tight/cells/*/attempt-1/record.json")
+    check("every limit has a record", len(names) == 7, done.stdout)
+    for name in names:
+        with open(name, encoding="utf-8") as file:
+            record = json.load(file)
+        limit = record["params"]["memory_limit"] >> 20
+        check(f"{limit} MiB are enough or are not",
+              record["status"] in ("ok", "oom_host") and
+              not record["error"].endswith((" ", ":")), done.stdout)
+        if limit <= 100:
+            check(f"{limit} MiB are too few for PyTorch", record["error"] ==
+                  f"PyTorch itself needs more than the memory limit of {limit} MiB",
+                  done.stdout)
+
+
 def main():
     check_sums()
     check_waiting()
@@ -373,6 +415,7 @@ def main():
         check("what PyTorch lacks is unsupported",
               of(events("recompute"), "error")[0]["kind"] == "unsupported")
         check_stopped()
+        check_memory()
         check("there is a report", os.path.getsize("results/m/m_report.md") > 0)
         fresh = runner("plan", "m.yaml").stdout
         check("results are fresh", "stale" not in fresh, fresh)

@@ -1,6 +1,7 @@
 """What the kernel says about memory, and refusals in words. Nothing here needs
 PyTorch: it may be what does not load."""
 
+import errno
 import re
 import resource
 
@@ -22,6 +23,28 @@ def forget_peak():
     except OSError:
         pass  # the peak so far, that of loading PyTorch, stays
     return status("VmRSS")
+
+
+def limit():
+    """Bytes of data that this process may have by its memory_limit; None without one."""
+    most = resource.getrlimit(resource.RLIMIT_DATA)[0]
+    return None if most == resource.RLIM_INFINITY else most
+
+
+def show_limit():
+    return f"the memory limit of {limit() / (1 << 20):.4g} MiB"
+
+
+def ran_out(error):
+    """Whether `error` says that the host has no memory left."""
+    text = str(error)
+    if isinstance(error, MemoryError) or getattr(error, "errno", None) == errno.ENOMEM:
+        return True
+    if "can't allocate memory" in text or "std::bad_alloc" in text:
+        return True
+    # These have other causes as well, which are unlikely where there is a limit.
+    return limit() is not None and any(words in text for words in (
+        "failed to map segment", "Cannot allocate memory", "can't start new thread"))
 
 
 def available():

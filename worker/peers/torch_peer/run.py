@@ -3,6 +3,7 @@
 import os
 import platform
 import re
+import resource
 import sys
 import traceback
 
@@ -12,6 +13,29 @@ from .attempt import Failure, unsupported
 DONE, FAILED, NO_DEVICE = 0, 1, 77
 LOST = "gloo/transport/"  # where errors of a connection to another rank come from
 LEAST = (2, 6)  # PyTorch: the first with get_total_norm()
+LOADED_BYTES = 1 << 30  # more than loading PyTorch takes: 0.74 GiB with CUDA
+LOAD_CPU_S = 15  # ten times what it takes: where it finds no memory it may spin as well
+LEFT_BYTES = 32 << 20  # beside PyTorch: no model trains in less
+SPARE_BYTES = 4 << 20  # to say that there is no memory takes some
+
+
+def loads():
+    """Whether PyTorch finds the memory to load, and some more: how much it takes varies.
+    Asked of a process of its own: where there is none, its libraries end the process
+    that they are in, by a signal or an exit, and nothing says why."""
+    child = os.fork()
+    if child:
+        return os.waitpid(child, 0)[1] == 0
+    lacks = True
+    try:
+        resource.setrlimit(resource.RLIMIT_CPU, (LOAD_CPU_S, LOAD_CPU_S))
+        import torch  # noqa: F401
+        bytearray(LEFT_BYTES)
+        lacks = False
+    except (ImportError, OSError) as error:  # an installation that the import tells of
+        lacks = any(map(host.ran_out, causes(error)))
+    finally:
+        os._exit(FAILED if lacks else DONE)
 
 
 def import_torch():
@@ -30,6 +54,9 @@ def import_torch():
     # As patient as the native worker's threads: long spinning starves shared cores.
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", "2000")
+    if host.limit() is not None and host.limit() < LOADED_BYTES and not loads():
+        raise Failure("oom_host", f"PyTorch itself needs more than {host.show_limit()}",
+                      bytes_free=host.available())
     import torch
     return torch
 
@@ -82,7 +109,7 @@ def resolve(p):
 
 def run_cell(a, path):
     """Hello, then the cell."""
-    name = ""
+    name, build = "", identity.build()  # now: PyTorch may leave no memory for it
     try:
         a.params = attempt.read_spec(path)
         a.folder = os.path.dirname(os.path.abspath(path))
@@ -90,8 +117,7 @@ def run_cell(a, path):
         device = choose_device(torch, a.params["device"], a)
         name = device_name(torch, device)
     finally:  # whatever went wrong is told after it
-        a.send("hello", protocol=attempt.PROTOCOL, build=identity.build(), device=name,
-               pid=os.getpid())
+        a.send("hello", protocol=attempt.PROTOCOL, build=build, device=name, pid=os.getpid())
     refuse(a.params)
     if a.params["task"] == "noop":
         a.phase("start")
@@ -117,7 +143,17 @@ def sentence(error):
     return f"{type(error).__name__}: {lines[0].rstrip('.')}"
 
 
-def told_by_torch(error):
+def out_of_memory(error, phase):
+    text = str(error).strip()
+    match = re.search(r"tried to allocate (\d+) bytes", text)
+    told = sentence(error) if text else f"{type(error).__name__} in phase {phase}"
+    if not text and host.limit() is not None:
+        told += f", under {host.show_limit()}"
+    return Failure("oom_host", told, int(match.group(1)) if match else None,
+                   host.available())
+
+
+def told_by_torch(error, phase):
     """A Failure from what PyTorch, or Python, raised."""
     for each in causes(error):
         kind, text = type(each).__name__, str(each)
@@ -125,10 +161,8 @@ def told_by_torch(error):
             import torch
             free = torch.cuda.mem_get_info()[0]
             return Failure("oom_device", sentence(each), host.asked(each), free)
-        if isinstance(each, MemoryError) or "can't allocate memory" in text:
-            match = re.search(r"tried to allocate (\d+) bytes", text)
-            return Failure("oom_host", sentence(each),
-                           int(match.group(1)) if match else None, host.available())
+        if host.ran_out(each):
+            return out_of_memory(each, phase)
         if kind in ("DistNetworkError", "DistStoreError") or LOST in text:
             return Failure("failed", sentence(each), collateral=True)
         refused = "does not have a deterministic implementation" in text
@@ -146,6 +180,7 @@ def end_compilers():
 
 def run(a, path):
     """The exit status of this process, which on a failure ends here."""
+    spare = bytearray(SPARE_BYTES)
     try:
         run_cell(a, path)
         if a.world == 1:
@@ -159,8 +194,9 @@ def run(a, path):
     except Failure as failure:
         told = failure
     except Exception as error:  # whatever it is, it ends the attempt and is told
+        del spare
         traceback.print_exc()
-        told = told_by_torch(error)
+        told = told_by_torch(error, a.phase_name)
     a.report(told)
     print(f"torch_worker.py: rank {a.rank}: {told}", file=sys.stderr, flush=True)
     absent = told.status == "unsupported" and a.params.get("device") == "cuda"
