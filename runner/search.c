@@ -191,7 +191,7 @@ static enum search_end make_probe(const struct search *s, struct devices *d,
     struct text folder = {0}, ignored = {0};
     enum search_end end = SEARCH_FAILED;
     int64_t began_ms = clocks_now_ms();
-    *p = (struct probe){.batch = batch};
+    *p = (struct probe){.batch = batch, .status = STATUS_LOST};
     if (prepare(s, batch, &folder, err) &&
             launch_local.start(&l, text_get(&folder), NULL, err)) {
         end = await(s, &l);
@@ -223,6 +223,13 @@ static enum finding finding_of(enum status status) {
     default:
         return IS_A_FAULT;
     }
+}
+
+/* Whether what a probe came to is known: of one that was ended with the attempt only
+ * where it was faster. */
+static bool is_known(enum search_end end, enum status status) {
+    return end == SEARCH_DONE ||
+           (status != STATUS_LOST && status != STATUS_INTERRUPTED);
 }
 
 static void keep(json_t *probes, const struct probe *p) {
@@ -264,10 +271,12 @@ enum search_end search_run(struct search *s, struct text *err) {
     begin(s, &estimate, &b);
     while (end == SEARCH_DONE && !fault && (batch = bracket_next(&b))) {
         end = make_probe(s, &devices, batch, &p, err);
+        if (is_known(end, p.status)) {
+            keep(probes, &p);
+        }
         if (end != SEARCH_DONE) {
             break;
         }
-        keep(probes, &p);
         fault = finding_of(p.status) == IS_A_FAULT;
         bracket_learn(&b, batch, finding_of(p.status) == TRAINS);
         // A device's context takes memory that no plan counts: the refusal says what

@@ -173,6 +173,41 @@ grep -q '^half,[0-9a-f]*,,2,[0-9.]*,"1 ok, 2 ok",$' results/half/half_largest_ba
     not_ok "its probes are listed, and no batch"
 [ -z "$(resolved half half)" ] || not_ok "it ran with no batch"
 
+# A probe that ends as the signal comes has found what it was told to have found.
+matrix race <<'YAML'
+description: What of a probe that was faster than the signal?
+defaults: {steps: 5, warmup_steps: 1, batch: max}
+experiments:
+  - name: race
+    env: {MISBEHAVE: slow_start}
+YAML
+"$runner" race.yaml >out 2>err </dev/null &
+pid=$!
+attempt='results/race/cells/race-*/attempt-1'
+# wait_for_file GLOB
+wait_for_file() {
+    local i
+    for i in $(seq 1000); do
+        # shellcheck disable=SC2086
+        ! test -s $1 || return 0
+        sleep 0.02
+    done
+    not_ok "no file $1"
+}
+wait_for_file "$attempt/probe-2/rank0.jsonl"
+supervisor=$(sed -n '/"supervisor"/,$ s/.*"pid": \([0-9]*\).*/\1/p' $attempt/owner.json)
+kill -STOP "$supervisor" # sees the probe's end and the signal at once
+wait_for_file "$attempt/probe-2/record.json"
+kill -INT $pid
+sleep 0.3
+kill -CONT "$supervisor"
+status=0
+wait $pid || status=$?
+expect "a search is interrupted as a probe ends" 130 'interrupted +race' \
+    '^probe ok +race: batch 2 '
+grep -q '^race,[0-9a-f]*,,2,[0-9.]*,"1 ok, 2 ok",$' results/race/race_largest_batch.csv ||
+    not_ok "the report lists what was told"
+
 rm -rf results/stuck
 "$runner" stuck.yaml >out 2>err </dev/null &
 pid=$!
