@@ -177,6 +177,13 @@ static double wall_ms(const struct tally *o) {
     return o->last ? (double)o->last->record.wall_ms : NAN;
 }
 
+static double batch_of_a_rank(const struct tally *o) {
+    bool searched = params_integer(&o->cell->params, PARAM_BATCH) < 0;
+    return searched  ? tally_found_batch(o)
+           : o->last ? fresh_provenance_number(&o->last->record, "batch")
+                     : NAN;
+}
+
 static const struct column columns[] = {
         {"experiment", "", "the experiment that declares the cell", .text = experiment},
         {"tags", "", "its tags, parted by blanks", .text = tags},
@@ -236,8 +243,9 @@ static const struct column columns[] = {
                 .provenance = "val_tokens"},
         {"run_test_tokens", "tokens", "in the test split", .provenance = "test_tokens"},
         {"run_batch", "sequences",
-                "per rank and micro-step, as found for batch max and then trained with",
-                .number = tally_found_batch},
+                "per rank and micro-step; for batch max what was found and trained "
+                "with",
+                .number = batch_of_a_rank},
         {"run_gpu_numbers", "", "which GPUs of the machine the cell had, in PCI order",
                 .provenance = "gpu_numbers"},
         {"run_device_memory_not_back_bytes", "bytes",
