@@ -55,6 +55,9 @@ experiments:
   - name: recompute
     engine: torch
     recompute: act
+  - name: tf32
+    engine: torch
+    precision: tf32
   - name: joined
     batch: 4
     eval_batches: 0
@@ -412,8 +415,9 @@ def main():
         compare_ranks()
         compare_ends()
         check_rows()
-        check("what PyTorch lacks is unsupported",
-              of(events("recompute"), "error")[0]["kind"] == "unsupported")
+        for cell in ("recompute", "tf32"):
+            check("what PyTorch lacks is unsupported",
+                  of(events(cell), "error")[0]["kind"] == "unsupported", cell)
         check_stopped()
         check_memory()
         check("there is a report", os.path.getsize("results/m/m_report.md") > 0)
@@ -424,7 +428,7 @@ def main():
         os.chmod("bare", 0o755)
         bare = os.path.abspath("bare")
         stale = runner("plan", "m.yaml", python=bare).stdout
-        check("results of another PyTorch are stale", stale.count("stale") == 12, stale)
+        check("results of another PyTorch are stale", stale.count("stale") == 13, stale)
         done = runner("run", "m.yaml", "--only", "gpt", python=bare)
         error = of(events("gpt_engine=torch"), "error")
         check("without PyTorch a cell is unsupported",

@@ -18,8 +18,10 @@ LOW = {"bf16": torch.bfloat16, "fp16": torch.float16}
 PHASES = ("data_ms", "forward_ms", "backward_ms", "comm_exposed_ms", "optimizer_ms")
 
 
-def refuse(p):
+def refuse(p, device):
     """What no PyTorch engine serves here."""
+    if p["precision"] == "tf32" and device.type == "cpu":
+        raise unsupported("precision tf32: PyTorch has it on GPUs")
     if p["recompute"] != "none":
         raise unsupported(f"recompute {p['recompute']}: PyTorch recomputes whole blocks "
                           "only (checkpoint: block)")

@@ -77,7 +77,7 @@ class Trainer:
 
     def start(self):
         a, p = self.a, self.p
-        engine.refuse(p)
+        engine.refuse(p, self.device)
         set_modes(p, self.device)
         self.data = data.Data(p, os.environ.get("LM_DATA", ""))
         if p["vocab"] and p["vocab"] < self.data.vocab:
