@@ -44,6 +44,11 @@ static bool attention_hides_sums(
     return operations >= operations_per_byte * bytes;
 }
 
+/* Where the tables that an embedding adds to end: they stand first. */
+static int64_t tables_end(const struct shape *s, const struct parameters *parameters) {
+    return parameters->items[s->gpt ? 2 : 1].offset;
+}
+
 void ddp_init(struct ddp *d, const struct shape *shape, struct parameters *parameters,
         const struct params *params, int rank) {
     int world = (int)shape->world;
@@ -54,9 +59,7 @@ void ddp_init(struct ddp *d, const struct shape *shape, struct parameters *param
                          (double)dtype_size(shape->grad));
     d->beside_attention = attention_hides_sums(shape, parameters);
     d->gathers_tokens = d->wrapper == DDP_BUCKETED && should_gather_tokens(shape);
-    if (d->gathers_tokens) {
-        d->tables = parameters->items[shape->gpt ? 2 : 1].offset;
-    }
+    d->tables = d->gathers_tokens ? tables_end(shape, parameters) : 0;
     if (d->wrapper == DDP_BUCKETED) {
         buckets_init(&d->buckets, parameters, d->tables, d->least, d->least / 8, 1);
     } else if (d->wrapper == DDP_SHARDED) {
@@ -220,7 +223,7 @@ static int64_t queue_end(const struct ddp *d, struct program *p, struct bucket *
         int64_t down_to, int64_t most, int *index) {
     const int64_t unit = PARAMETER_ALIGN; // whole 16 bytes, as collectives ask for
     int64_t from = left->to - most > down_to ? left->to - most : down_to;
-    from = from > down_to ? (from + unit - 1) / unit * unit : from;
+    from = from > down_to ? round_up(from, unit) : from;
     int64_t count = left->to - from;
     if (count > 0) {
         insert_reduction(d, p, (*index)++ - 1, (struct bucket){from, left->to});
@@ -245,7 +248,7 @@ static void declare_when_ready(const struct ddp *d, const struct parameters *par
 static void declare_beside_attention(const struct ddp *d, const struct shape *shape,
         const struct parameters *parameters, struct program *p) {
     int64_t from = d->tables;
-    int64_t blocks = parameters->items[shape->gpt ? 2 : 1].offset;
+    int64_t blocks = tables_end(shape, parameters);
     struct rest left = {.table = {0, shape->gpt ? from : 0},
             .others = {from, parameters->elements}};
     int64_t all = left.table.to + left.others.to - from, slots = shape->layers;
