@@ -102,19 +102,18 @@ size_t hole_damaged(const struct tallies *o) {
 
 static void add_damaged(struct page *p) {
     const struct tallies *o = p->tallies;
-    size_t count = 0;
+    size_t count = hole_damaged(o), left = count < PAGE_ROWS ? count : PAGE_ROWS;
+    if (!count) {
+        return;
+    }
+    text_add(&p->markdown, "## Damaged records\n\n"
+                           "These could not be read; everything else here is untouched "
+                           "by them.\n\n");
     for (size_t i = 0; i < o->count; i++) {
         for (size_t a = 0; a < o->items[i].result->attempt_count; a++) {
             const struct result_attempt *attempt = o->items[i].result->attempts + a;
-            if (!attempt->damage) {
-                continue;
-            }
-            if (!count++) {
-                text_add(&p->markdown, "## Damaged records\n\n"
-                                       "These could not be read; everything else here "
-                                       "is untouched by them.\n\n");
-            }
-            if (count <= PAGE_ROWS) {
+            if (attempt->damage && left) {
+                left--;
                 text_add(&p->markdown, "- ");
                 markdown_add_code(&p->markdown, attempt->folder);
                 text_add(&p->markdown, ": ");
@@ -124,11 +123,9 @@ static void add_damaged(struct page *p) {
         }
     }
     if (count > PAGE_ROWS) {
-        text_add(&p->markdown, "- … and ");
-        human_plural(&p->markdown, count - PAGE_ROWS, "more");
-        text_add(&p->markdown, "\n");
+        text_addf(&p->markdown, "- … and %zu more\n", count - PAGE_ROWS);
     }
-    text_add(&p->markdown, count ? "\n" : "");
+    text_add(&p->markdown, "\n");
 }
 
 static void add_notes(struct page *p) {
