@@ -6,8 +6,8 @@ from . import host
 
 
 def witness(device):
-    """Bytes in use as the device says, or as the kernel does on a CPU: the most there
-    ever was."""
+    """Bytes in use as the device says, or as the kernel does on a CPU: the most since
+    Peak() was made."""
     if device.type != "cuda":
         return host.status("VmHWM")
     free, total = torch.cuda.mem_get_info(device)
