@@ -62,11 +62,13 @@ static void add_choice(struct page *p, enum param axis) {
     const struct choice_value *best = telling_value(&c);
     if (best) {
         struct text value = {0};
-        struct text verdict = {0};
+        struct text verdict = {0}, with = {0};
         context_show_value(best->params, axis, &value);
         text_add(&p->markdown, "- ");
         markdown_add_code(&p->markdown, axes_get(axis)->name);
-        text_add(&p->markdown, ": ");
+        choice_show_with(&c, &with);
+        text_addf(&p->markdown, "%s%s: ", with.size ? " together with " : "",
+                with.size ? text_get(&with) : "");
         markdown_add_code(&p->markdown, text_get(&value));
         text_clear(&value);
         context_show_value(c.values[c.reference].params, axis, &value);
@@ -89,6 +91,7 @@ static void add_choice(struct page *p, enum param axis) {
         text_add(&p->markdown, ".\n");
         text_finish(&value);
         text_finish(&verdict);
+        text_finish(&with);
     }
     choice_finish(&c);
 }

@@ -172,15 +172,10 @@ static void introduce(struct page *p, const struct choice *c) {
     context_show_value(c->values[c->reference].params, c->axis, &value);
     text_add(&p->markdown, "### ");
     markdown_add_code(&p->markdown, axes_get(c->axis)->name);
-    const char *gap = ", moving with ";
-    for (int i = 0; i < PARAM_COUNT; i++) {
-        if (c->with.has[i]) {
-            text_add(&p->markdown, gap);
-            markdown_add_code(&p->markdown, axes_get((enum param)i)->name);
-            gap = ", ";
-        }
-    }
-    text_add(&p->markdown, "\n\n");
+    struct text with = {0};
+    choice_show_with(c, &with);
+    text_addf(&p->markdown, "%s%s\n\n", with.size ? ", moving with " : "",
+            with.size ? text_get(&with) : "");
     if (c->pairs) {
         text_add(&p->markdown, "Ratios are to ");
         markdown_add_code(&p->markdown, text_get(&value));
@@ -188,12 +183,14 @@ static void introduce(struct page *p, const struct choice *c) {
                 c->axis == PARAM_RANKS ? ", in the same cell with `ddp: none`.\n\n"
                 : c->contexts > 1      ? " in cells alike in all else, the median "
                                          "over the pairs.\n\n"
+                : with.size            ? ", all but these equal.\n\n"
                                        : ", all else equal.\n\n");
     } else {
         text_add(&p->markdown, "No two cells that ended ok differ in this alone, so no "
                                "ratio is given.\n\n");
     }
     text_finish(&value);
+    text_finish(&with);
 }
 
 // Worth a table of its own: it tells something, or is short. Seeds have a section.

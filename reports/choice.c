@@ -3,6 +3,8 @@
 #include <math.h>
 #include <stdlib.h>
 
+#include "reports/markdown.h"
+
 // What qsort_r() hands to the comparison.
 struct order {
     enum param axis;
@@ -282,6 +284,17 @@ void choice_finish(struct choice *c) {
     free(c->values);
     free(c->rows);
     *c = (struct choice){0};
+}
+
+void choice_show_with(const struct choice *c, struct text *out) {
+    const char *gap = "";
+    for (int i = 0; i < PARAM_COUNT; i++) {
+        if (c->with.has[i]) {
+            text_add(out, gap);
+            markdown_add_code(out, axes_get((enum param)i)->name);
+            gap = ", ";
+        }
+    }
 }
 
 bool choice_may_drift(const struct choice_value *v) {

@@ -48,6 +48,10 @@ struct choice {
 void choice_init(struct choice *c, const struct tallies *o, enum param axis);
 void choice_finish(struct choice *c);
 
+/* Append the names of what moves with the axis, as "`a`, `b`"; nothing where all else
+ * is equal. */
+void choice_show_with(const struct choice *c, struct text *out);
+
 /* Take out of `c` what always moves with another parameter in it. */
 void choice_drop_followers(const struct tallies *o, struct context *c);
 

@@ -64,9 +64,35 @@ static bool same_losses(const struct tally *a, const struct tally *b, bool *know
     return same;
 }
 
-static bool must_agree(const struct choice_row *row) {
-    return row->partner && params_integer(&row->tally->cell->params,
-                                   PARAM_DETERMINISTIC) == DETERMINISTIC_ON;
+static const enum param harmless[] = {
+        PARAM_CHECKPOINT, PARAM_CHECKPOINT_EVERY, PARAM_GRAPH, PARAM_BUCKET_MB};
+enum { HARMLESS_COUNT = sizeof harmless / sizeof *harmless };
+
+static bool is_harmless(enum param p) {
+    for (int i = 0; i < HARMLESS_COUNT; i++) {
+        if (harmless[i] == p) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Deterministic, and the pair differs in nothing else that may change the result: not
+ * in what moves with the axis, like a learning rate. */
+static bool must_agree(const struct choice *c, const struct choice_row *row) {
+    if (!row->partner || params_integer(&row->tally->cell->params,
+                                 PARAM_DETERMINISTIC) != DETERMINISTIC_ON) {
+        return false;
+    }
+    const struct params *p = &row->tally->cell->params,
+                        *q = &row->partner->cell->params;
+    for (int i = 0; i < PARAM_COUNT; i++) {
+        if (c->with.has[i] && !is_harmless((enum param)i) &&
+                context_compare_value(p, q, (enum param)i) != 0) {
+            return false;
+        }
+    }
+    return true;
 }
 
 // "`checkpoint`: the very same losses, bit for bit, in 6 of 6 like pairs."
@@ -78,7 +104,7 @@ static void check_axis(struct page *p, enum param axis, struct text *out) {
     struct text broken = {0};
     for (size_t i = 0; i < c.row_count; i++) {
         bool known = false;
-        if (!must_agree(c.rows + i)) {
+        if (!must_agree(&c, c.rows + i)) {
             continue;
         }
         bool agree = same_losses(c.rows[i].tally, c.rows[i].partner, &known);
@@ -103,13 +129,11 @@ static void check_axis(struct page *p, enum param axis, struct text *out) {
 }
 
 static void add_checks(struct page *p) {
-    static const enum param axes[] = {
-            PARAM_CHECKPOINT, PARAM_CHECKPOINT_EVERY, PARAM_GRAPH, PARAM_BUCKET_MB};
     struct text checks = {0};
-    for (size_t i = 0; i < sizeof axes / sizeof *axes; i++) {
-        if (p->tallies->varies.has[axes[i]] &&
-                choice_leader(p->tallies, axes[i]) == axes[i]) {
-            check_axis(p, axes[i], &checks);
+    for (int i = 0; i < HARMLESS_COUNT; i++) {
+        if (p->tallies->varies.has[harmless[i]] &&
+                choice_leader(p->tallies, harmless[i]) == harmless[i]) {
+            check_axis(p, harmless[i], &checks);
         }
     }
     if (checks.size) {

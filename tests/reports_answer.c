@@ -23,6 +23,20 @@ static void one_cell_is_not_ranked_against_itself(void **state) {
     scene_close(&s);
 }
 
+static void a_choice_names_what_moves_with_it(void **state) {
+    (void)state;
+    struct scene s = {0};
+    scene_open(&s, "a");
+    folder_ran(&s.folder, "a", "a", "", 100, 4 * MIB);
+    folder_ran(&s.folder, "b", "b", "kernel=flash checkpoint=block", 80, 2 * MIB);
+    scene_report(&s);
+    scene_says(&s, "demo_report.md", "- `kernel` together with `checkpoint`: `flash`");
+    scene_says(&s, "demo_report.md",
+            "### `kernel`, moving with `checkpoint`\n\n"
+            "Ratios are to `naive`, all but these equal.");
+    scene_close(&s);
+}
+
 static void differences_within_noise_are_called_so(void **state) {
     (void)state;
     struct scene s = {0};
@@ -214,6 +228,7 @@ static void techniques_that_win_as_often_are_all_named(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
             cmocka_unit_test(one_cell_is_not_ranked_against_itself),
+            cmocka_unit_test(a_choice_names_what_moves_with_it),
             cmocka_unit_test(differences_within_noise_are_called_so),
             cmocka_unit_test(a_lead_is_held_against_the_next_one_only),
             cmocka_unit_test(different_work_is_never_ranked),

@@ -67,6 +67,24 @@ static void report_checkpoint(double loss, const char *deterministic, struct sce
     scene_report(s);
 }
 
+static void what_moves_with_a_learning_rate_may_change_a_loss(void **state) {
+    (void)state;
+    static const char *const moved[] = {"lr=0.01", "batch=24", "seed=7"};
+    for (int i = 0; i < 3; i++) {
+        struct scene s = {0};
+        char settings[64];
+        scene_open(&s, "");
+        snprintf(settings, sizeof settings, "checkpoint=block %s", moved[i]);
+        folder_metric(folder_ran(&s.folder, "a", "a", "", 100, MIB), "final_loss", 1);
+        folder_metric(
+                folder_ran(&s.folder, "b", "b", settings, 90, MIB), "final_loss", 2);
+        scene_report(&s);
+        scene_is_silent(&s, "demo_report.md", "fault of the worker");
+        scene_is_silent(&s, "demo_report.md", "the very same losses");
+        scene_close(&s);
+    }
+}
+
 static void checkpointing_that_changes_a_loss_is_called_a_fault(void **state) {
     (void)state;
     struct scene s = {0};
@@ -126,6 +144,7 @@ int main(void) {
             cmocka_unit_test(cells_shared_by_experiments_are_no_seeds),
             cmocka_unit_test(seeds_are_averaged_not_ranked),
             cmocka_unit_test(checkpointing_that_changes_a_loss_is_called_a_fault),
+            cmocka_unit_test(what_moves_with_a_learning_rate_may_change_a_loss),
             cmocka_unit_test(steps_come_from_events_and_garbage_is_passed_over),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -256,7 +256,10 @@ static void a_batch_that_ranks_share_is_not_told_as_the_default(void **state) {
         folder_ran(&s.folder, "strong", id, settings, 140e3 * ranks, 10 * MIB);
     }
     scene_report(&s);
-    scene_says(&s, page, "- `batch`: `shared` runs at 1.40× the speed of `2` (");
+    scene_says(&s, page,
+            "- `batch` together with `global_batch`: `shared` runs at 1.40× the speed "
+            "of "
+            "`2` (");
     scene_says(&s, page, "### `batch`, moving with `global_batch`");
     scene_is_silent(&s, page, "batch=12");
     scene_is_silent(&s, page, "`12`");
