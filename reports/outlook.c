@@ -178,6 +178,12 @@ static bool same_wrapper(const struct outlook_row *r, int ddp, double bucket_mb)
            (r->bucket_mb == bucket_mb || (isnan(r->bucket_mb) && isnan(bucket_mb)));
 }
 
+/* Whether so many ranks can have a batch in equal parts. */
+static bool is_divided(const struct params *p, int ranks) {
+    int64_t whole = params_integer(p, PARAM_GLOBAL_BATCH);
+    return whole % (ranks * params_integer(p, PARAM_ACCUMULATE)) == 0;
+}
+
 /* The row of that base, wrapper and ranks, made where there is none. NULL where it
  * cannot be: no curve, or a batch that so many ranks cannot share out. */
 static struct outlook_row *take_row(struct outlook *o, size_t base, size_t first,
@@ -188,12 +194,9 @@ static struct outlook_row *take_row(struct outlook *o, size_t base, size_t first
         }
     }
     const struct tally *t = o->bases[base].tally;
-    const struct params *p = &t->cell->params;
-    int64_t whole = params_integer(p, PARAM_GLOBAL_BATCH);
     const struct outlook_curve *curve =
             has_links(o) ? NULL : find_curve(o, t, ranks, false);
-    if ((!curve && !has_links(o)) ||
-            (whole && whole % (ranks * params_integer(p, PARAM_ACCUMULATE)) != 0)) {
+    if ((!curve && !has_links(o)) || !is_divided(&t->cell->params, ranks)) {
         return NULL;
     }
     o->rows = text_reallocate(o->rows, (o->row_count + 1) * sizeof *o->rows);
@@ -356,6 +359,22 @@ static void skip(struct outlook *o, const struct tally *t, const char *reason) {
     text_addf(&o->skipped, "%s: %s\n", t->cell->id, reason);
 }
 
+/* The ranks asked for that cannot share out the batch of a cell that others can. */
+static void skip_undivided(struct outlook *o, const struct tally *t) {
+    const struct params *p = &t->cell->params;
+    struct text reason = {0};
+    for (size_t i = 0; i < o->question.rank_count; i++) {
+        int ranks = o->question.ranks[i];
+        if (ranks > ranks_of(t) && !is_divided(p, ranks)) {
+            text_clear(&reason);
+            text_addf(&reason, "%d ranks cannot share out its %lld sequences", ranks,
+                    (long long)params_integer(p, PARAM_GLOBAL_BATCH));
+            skip(o, t, text_get(&reason));
+        }
+    }
+    text_finish(&reason);
+}
+
 /* One rank, or several whose one-rank cell is not there. */
 static bool may_be_base(const struct tally *t) {
     return !t->cell->excluded && tally_trains(t) && tally_counts(t) &&
@@ -380,6 +399,8 @@ static void add_base(
                     "none of the ranks asked for is more than its own and shares out "
                     "its batch");
             layout_finish(&o->bases[--o->base_count].cell.layout);
+        } else {
+            skip_undivided(o, t);
         }
     }
     text_finish(&reason);

@@ -318,7 +318,9 @@ static void strong_scaling_starts_from_the_whole_batch(void **state) {
     add(&v.folder, "two", "threads=1 global_batch=6 ranks=2 ddp=flat", 14, 2);
     add_curve(&v.folder, "curve", "task=allreduce ranks=2", 2);
     look(&v);
-    assert_int_equal(v.outlook.row_count, 1); // 6 are not shared out over 4
+    assert_int_equal(v.outlook.row_count, 1);
+    assert_string_equal(text_get(&v.outlook.skipped),
+            "one: 4 ranks cannot share out its 6 sequences\n");
     assert_true(v.outlook.bases[0].cell.strong);
     assert_near(v.outlook.rows[0].ring.step_ms, 16.0 / 2 + 4 + 2);
     assert_near(v.outlook.rows[0].error_pct, 0);
