@@ -174,6 +174,18 @@ static void judge_strike(const struct verdict_input *in, struct verdict *out) {
     say(out, &t);
 }
 
+/* Whether every rank met a value that is not finite at the same step: then the training
+ * diverged, and no rank stands out. */
+static bool is_everybodys(const struct verdict_input *in) {
+    bool all = in->count > 1;
+    for (int i = 0; i < in->count; i++) {
+        const struct rank *r = &in->ranks[i];
+        all = all && r->has_error && r->error_status == STATUS_INVALID &&
+              r->error_step == in->ranks[0].error_step;
+    }
+    return all;
+}
+
 void verdict_reach(const struct verdict_input *in, struct verdict *out) {
     *out = (struct verdict){.status = STATUS_OK, .guilty = -1};
     if (in->stop == VERDICT_STOP_FAILED) {
@@ -186,6 +198,7 @@ void verdict_reach(const struct verdict_input *in, struct verdict *out) {
     // reports an error and then hangs has failed, not hung.
     if (guilty) {
         judge_rank(guilty, in->oom_killed, out);
+        out->guilty = is_everybodys(in) ? -1 : out->guilty;
         return;
     }
     bool all_done = in->count > 0;

@@ -175,6 +175,7 @@ static void faults_kills_and_hangs_a_rank_in_every_phase_and_wrapper(void **stat
     struct text err = {0};
     struct cells cells = expand(&documents[4], 1, NULL, NULL, NULL, &err);
     bool phases[2][INJECT_PHASE_END + 1] = {0}, wrappers[2][DDP_SHARDED + 1] = {0};
+    bool spoilt[DDP_SHARDED + 1] = {0};
     for (size_t i = 0; i < cells.count; i++) {
         const struct params *p = &cells.items[i].params;
         int64_t inject = params_integer(p, PARAM_INJECT);
@@ -184,13 +185,14 @@ static void faults_kills_and_hangs_a_rank_in_every_phase_and_wrapper(void **stat
             phases[hangs][params_integer(p, PARAM_INJECT_PHASE)] = true;
             wrappers[hangs][params_integer(p, PARAM_DDP)] = true;
         }
+        spoilt[params_integer(p, PARAM_DDP)] |= inject == INJECT_NAN;
     }
     for (int hangs = 0; hangs < 2; hangs++) {
         for (int phase = 0; phase <= INJECT_PHASE_END; phase++) {
             assert_true(phases[hangs][phase]);
         }
         for (int ddp = DDP_NAIVE; ddp <= DDP_SHARDED; ddp++) {
-            assert_true(wrappers[hangs][ddp]);
+            assert_true(wrappers[hangs][ddp] && spoilt[ddp]);
         }
     }
     cells_finish(&cells);

@@ -133,7 +133,8 @@ bool engine_finish_step(struct engine *e, struct engine_step *out, struct text *
 bool engine_evaluate(struct engine *e, const int32_t *inputs, const int32_t *targets,
         double *loss_sum, double *correct_sum, struct text *err);
 
-/* Make the next steps' loss NaN, as a real numerical fault would (inject: nan). */
+/* Make this rank's losses NaN from the next step on, by a weight as a real numerical
+ * fault would; where weights are sharded, as they are read (inject: nan). */
 void engine_break(struct engine *e);
 
 const struct parameters *engine_parameters(const struct engine *e);

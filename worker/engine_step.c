@@ -1,5 +1,6 @@
 #include "worker/engine_state.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -239,6 +240,7 @@ bool engine_finish_step(struct engine *e, struct engine_step *out, struct text *
             .grad_norm = control[CONTROL_GRAD_NORM],
             .loss_scale = control[CONTROL_LOSS_SCALE],
             .skipped = (int64_t)control[CONTROL_SKIPPED]};
+    out->loss = e->broken ? NAN : out->loss;
     return true;
 }
 
@@ -258,23 +260,19 @@ bool engine_evaluate(struct engine *e, const int32_t *inputs, const int32_t *tar
                     control, err)) {
         return false;
     }
-    *loss_sum = control[CONTROL_LOSS];
+    *loss_sum = e->broken ? NAN : control[CONTROL_LOSS];
     *correct_sum = control[CONTROL_ACCURACY];
     return true;
 }
 
 void engine_break(struct engine *e) {
     // All bits set is a NaN in every type; an update from such gradients is skipped, so
-    // it stays. Of sharded weights only this rank's own are not gathered anew.
+    // it stays. Sharded weights are everybody's by the next gather, and so would their
+    // NaN be: there this rank's losses are spoilt as they are read.
     struct kernel_error why = {0};
     const struct program *p = &e->training;
     if (e->ddp.wrapper == DDP_SHARDED) {
-        for (int i = 0; i < e->ddp.shards.count; i++) {
-            const struct shard *s = &e->ddp.shards.items[i];
-            struct tensor own =
-                    engine_range(e, p->weights, s->from, s->from + s->count);
-            (void)engine_fill(e, own, 0xff, &why);
-        }
+        e->broken = true;
         return;
     }
     // The final norm's weight stands last but one.

@@ -36,7 +36,9 @@ bool evaluate_run(struct attempt *a, const struct evaluate_options *options,
                     "done", (json_int_t)b + 1, "of", (json_int_t)batches);
         }
     }
-    done = done && (!options->comm || comm_sum_host(options->comm, sums, 3, err));
+    // In a sum nobody would know any more whose loss is not finite.
+    bool alone = !options->comm || !isfinite(sums[0]);
+    done = done && (alone || comm_sum_host(options->comm, sums, 3, err));
     if (done && sums[2] > 0) {
         out->tokens = (int64_t)sums[2];
         out->loss = sums[0] / sums[2];

@@ -31,5 +31,22 @@ for record in results/faults/cells/*/attempt-1/record.json; do
     esac
 done
 [ $seen -ge 30 ] || not_ok "only $seen cells name a rank"
+
+matrix diverging <<'YAML'
+description: Who is to blame where all ranks diverge at once?
+defaults: {device: cpu, layers: 1, d_model: 32, heads: 2, seq_len: 32, batch: 4,
+  threads: 1, precision: fp16, lr: 100, steps: 60, warmup_steps: 1}
+experiments:
+  - name: all
+    expect: invalid
+    ranks: 3
+    axes: {ddp: [naive, sharded]}
+YAML
+run diverging.yaml
+expect "ranks that diverge end" 0 'invalid +all/ddp=naive' 'invalid +all/ddp=sharded'
+for record in results/diverging/cells/*/attempt-1/record.json; do
+    [ "$(value "$record" guilty_rank)" = -1 ] ||
+        not_ok "none stands out: $(value "$record" guilty_rank)"
+done
 nothing_left results || not_ok "no process is left"
 exit $failed
