@@ -166,6 +166,15 @@ static bool to_number(
     return true;
 }
 
+/* `next`: the word that stands where a value should; NULL: none does. */
+static bool fail_without_value(
+        const struct option_line *l, const char *next, struct text *err) {
+    return next ? text_fail(err, "%s: found '%s', expected %s", l->name, next,
+                          l->argument)
+                : text_fail(err, "%s: found nothing behind it, expected %s", l->name,
+                          l->argument);
+}
+
 /* Consume the words of option `l` from argv[*at] on; `inline_value` stood behind '='.
  */
 static bool take_option(struct options *o, const struct option_line *l,
@@ -188,10 +197,10 @@ static bool take_option(struct options *o, const struct option_line *l,
             add_word(field, argv[(*at)++]);
         }
         return inline_value || *at > first ||
-               text_fail(err, "%s needs at least one %s", l->name, l->argument);
+               fail_without_value(l, *at < argc ? argv[*at] : NULL, err);
     }
     if (!inline_value && (*at >= argc || is_option(argv[*at]))) {
-        return text_fail(err, "%s needs a value: %s", l->name, l->argument);
+        return fail_without_value(l, *at < argc ? argv[*at] : NULL, err);
     }
     const char *word = inline_value ? inline_value : argv[(*at)++];
     if (l->kind == NUMBER) {
