@@ -68,7 +68,7 @@ static void add_choice(struct page *p, enum param axis) {
         markdown_add_code(&p->markdown, axes_get(axis)->name);
         choice_show_with(&c, &with);
         text_addf(&p->markdown, "%s%s: ", with.size ? " together with " : "",
-                with.size ? text_get(&with) : "");
+                text_get(&with));
         markdown_add_code(&p->markdown, text_get(&value));
         text_clear(&value);
         context_show_value(c.values[c.reference].params, axis, &value);

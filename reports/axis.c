@@ -175,7 +175,7 @@ static void introduce(struct page *p, const struct choice *c) {
     struct text with = {0};
     choice_show_with(c, &with);
     text_addf(&p->markdown, "%s%s\n\n", with.size ? ", moving with " : "",
-            with.size ? text_get(&with) : "");
+            text_get(&with));
     if (c->pairs) {
         text_add(&p->markdown, "Ratios are to ");
         markdown_add_code(&p->markdown, text_get(&value));

@@ -11,7 +11,6 @@
 #include "runner/signals.h"
 
 #define GRACE_MS 5000 /* from SIGTERM to SIGKILL */
-#define PEERS_MS 3000 /* from a loss that is not finite to the end of who has none */
 #define WATCHED 3     /* descriptors polled besides the ranks' */
 #define LOOK_MS 100   /* between looks at what only files tell */
 
@@ -144,24 +143,26 @@ void watch_fail(struct watch *w, struct text *why) {
 
 /* ---- watching ---- */
 
-/* A loss that is not finite may be every rank's: who else has one says so soon. */
-static bool is_shared(const struct watch *w, const struct rank *r) {
+/*
+ * Whether what ails a rank may not be its own: it blames another, or met a value that
+ * is not finite, of which the others may be about to say the same.
+ */
+static bool may_be_others(const struct watch *w, const struct rank *r) {
     bool all = true;
     for (int i = 0; i < w->count; i++) {
         all = all && w->ranks[i].has_error;
     }
-    return !all && r->has_error && r->error_status == STATUS_INVALID && !r->garbage &&
-           !r->end.signal;
+    bool shared = r->has_error && r->error_status == STATUS_INVALID && !r->garbage;
+    return r->blames || (shared && !all);
 }
 
 static void judge_ranks(struct watch *w) {
-    bool bad = false, shared = false, complained = false;
+    bool bad = false, complained = false;
     for (int i = 0; i < w->count; i++) {
         // Who blames another is believed for a while: a dying process closes what
         // its peers see before we see it dead.
-        bool ended_badly = verdict_rank_is_bad(&w->ranks[i]) && !w->ranks[i].blames;
-        shared = shared || (ended_badly && is_shared(w, &w->ranks[i]));
-        bad = bad || (ended_badly && !is_shared(w, &w->ranks[i]));
+        const struct rank *r = &w->ranks[i];
+        bad = bad || (verdict_rank_is_bad(r) && !may_be_others(w, r));
         complained = complained || w->ranks[i].has_error;
     }
     if (is_over(w)) {
@@ -171,9 +172,6 @@ static void judge_ranks(struct watch *w) {
         // stop_ranks() looks again first, so that the death of a peer which only
         // followed from another's is not taken for the cause.
         stop_ranks(w, false);
-    } else if (shared && !w->stopping && !w->asked_peers) {
-        w->asked_peers = true;
-        w->kill_at_ms = clocks_now_ms() + PEERS_MS;
     } else if (complained && !w->stopping && w->kill_at_ms == CLOCKS_NEVER) {
         // It has said why it fails and is expected to leave by itself.
         w->kill_at_ms = clocks_now_ms() + GRACE_MS;

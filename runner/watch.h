@@ -37,7 +37,6 @@ struct watch {
     struct text reason; /* VERDICT_STOP_FAILED */
     bool stopping;      /* signals have been sent, or wait for `kill_at_ms` */
     int64_t kill_at_ms; /* CLOCKS_NEVER unless a grace period runs */
-    bool asked_peers;   /* it has been one for losses that all ranks may have */
 };
 
 /* Nothing is watched yet. watch_finish() may follow from here on, whatever failed. */

@@ -133,8 +133,8 @@ bool engine_finish_step(struct engine *e, struct engine_step *out, struct text *
 bool engine_evaluate(struct engine *e, const int32_t *inputs, const int32_t *targets,
         double *loss_sum, double *correct_sum, struct text *err);
 
-/* Make this rank's losses NaN from the next step on, by a weight as a real numerical
- * fault would; where weights are sharded, as they are read (inject: nan). */
+/* Make the losses and gradients that this rank computes NaN, from its next step on;
+ * those of other ranks stay (inject: nan). */
 void engine_break(struct engine *e);
 
 const struct parameters *engine_parameters(const struct engine *e);

@@ -31,7 +31,7 @@ struct engine {
     struct ring ring;
     bool graphed;        /* steps run as one graph … */
     struct graph *graph; /* … captured by the second; NULL before */
-    bool broken;         /* every loss is read as NaN from now on (inject: nan) */
+    bool broken;         /* what is computed weighs NaN from now on (inject: nan) */
 };
 
 /* All but memory; `*unsupported` as engine_plan() says. On failure `e` needs

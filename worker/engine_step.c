@@ -121,7 +121,7 @@ static bool send_outcome(struct engine *e, struct text *err) {
 }
 
 void engine_weigh(struct engine *e, double weight) {
-    e->executor.weight = weight;
+    e->executor.weight = e->broken ? NAN : weight;
 }
 
 bool engine_step(struct engine *e, const int32_t *inputs, const int32_t *targets,
@@ -240,7 +240,6 @@ bool engine_finish_step(struct engine *e, struct engine_step *out, struct text *
             .grad_norm = control[CONTROL_GRAD_NORM],
             .loss_scale = control[CONTROL_LOSS_SCALE],
             .skipped = (int64_t)control[CONTROL_SKIPPED]};
-    out->loss = e->broken ? NAN : out->loss;
     return true;
 }
 
@@ -254,32 +253,19 @@ bool engine_evaluate(struct engine *e, const int32_t *inputs, const int32_t *tar
         return text_fail(err, "cannot copy a batch to the device: %s", why.sentence);
     }
     struct executor whole = e->executor;
-    whole.weight = 1;
+    whole.weight = e->broken ? NAN : 1;
     if (!execute_step(&whole, &e->evaluation, 1, NULL, err) ||
             !values_read(&access, engine_tensor(&e->evaluation, e->evaluation.control),
                     control, err)) {
         return false;
     }
-    *loss_sum = e->broken ? NAN : control[CONTROL_LOSS];
+    *loss_sum = control[CONTROL_LOSS];
     *correct_sum = control[CONTROL_ACCURACY];
     return true;
 }
 
 void engine_break(struct engine *e) {
-    // All bits set is a NaN in every type; an update from such gradients is skipped, so
-    // it stays. Sharded weights are everybody's by the next gather, and so would their
-    // NaN be: there this rank's losses are spoilt as they are read.
-    struct kernel_error why = {0};
-    const struct program *p = &e->training;
-    if (e->ddp.wrapper == DDP_SHARDED) {
-        e->broken = true;
-        return;
-    }
-    // The final norm's weight stands last but one.
-    const int arenas[] = {p->weights, p->master};
-    for (int i = 0; i < 2; i++) {
-        struct tensor weight = engine_slice(e, arenas[i], e->parameters.count - 2);
-        weight.size[0] = 1;
-        (void)engine_fill(e, weight, 0xff, &why);
-    }
+    // Weights would not do: sharded ones are everybody's by the next gather.
+    e->broken = true;
+    engine_weigh(e, 1);
 }
