@@ -423,7 +423,7 @@ static bool meet_on_the_host(struct rank *r) {
                    complain("wrong sums on the host"));
 }
 
-static bool prepare(struct rank *r, int fd) {
+static bool prepare(struct rank *r, bool captured, int fd) {
     struct text err = {0};
     struct kernel_error why = {0};
     struct stream_options stream = {.device = r->rank};
@@ -440,6 +440,7 @@ static bool prepare(struct rank *r, int fd) {
             .device = r->rank,
             .shm_fd = fd,
             .bytes = 2 * ARENA,
+            .captured = captured,
             .nonce = "gpu_comm",
             .deadline_ms = DEADLINE_MS,
             .kernels = r->kernels};
@@ -467,9 +468,9 @@ static void release(struct rank *r) {
     free(r->expected);
 }
 
-static int run_rank(int rank, int world, int fd) {
+static int run_rank(int rank, int world, bool captured, int fd) {
     struct rank r = {.rank = rank, .world = world};
-    bool good = prepare(&r, fd) && meet_on_the_host(&r) && try_all(&r) &&
+    bool good = prepare(&r, captured, fd) && meet_on_the_host(&r) && try_all(&r) &&
                 refuse_odd_places(&r) && wait_for_the_first(&r, 0) &&
                 wait_for_the_first(&r, 40) && wait_for_the_first(&r, LATER) &&
                 replay_graphs(&r) && repeat_bits(&r) && tell_facts(&r) &&
@@ -502,7 +503,7 @@ static int count_gpus(void) {
 }
 
 /* One that fails leaves the others waiting: they are ended. */
-static void run_ranks(int world) {
+static void run_ranks(int world, bool captured) {
     int fd = memfd_create("ranks", MFD_CLOEXEC);
     assert_true(fd >= 0);
     pid_t pids[WORLD_MAX];
@@ -511,7 +512,7 @@ static void run_ranks(int world) {
         pids[r] = fork();
         assert_true(pids[r] >= 0);
         if (pids[r] == 0) {
-            int failed = run_rank(r, world, fd);
+            int failed = run_rank(r, world, captured, fd);
             fflush(stdout);
             _exit(failed);
         }
@@ -537,14 +538,19 @@ static void run_ranks(int world) {
 static void two_ranks_in_windows_of_nccl(void **state) {
     (void)state;
     unsetenv("LM_NCCL_REGISTER");
-    run_ranks(2);
+    run_ranks(2, false);
 }
 
 static void two_ranks_in_plain_memory(void **state) {
     (void)state;
     setenv("LM_NCCL_REGISTER", "0", 1);
-    run_ranks(2);
+    run_ranks(2, false);
     unsetenv("LM_NCCL_REGISTER");
+}
+
+static void two_ranks_whose_steps_are_graphs(void **state) {
+    (void)state;
+    run_ranks(2, true);
 }
 
 static void as_many_ranks_as_gpus(void **state) {
@@ -552,13 +558,14 @@ static void as_many_ranks_as_gpus(void **state) {
     if (gpus == 2) {
         skip();
     }
-    run_ranks(gpus);
+    run_ranks(gpus, false);
 }
 
 int main(void) {
     const struct CMUnitTest tests[] = {
             cmocka_unit_test(two_ranks_in_windows_of_nccl),
             cmocka_unit_test(two_ranks_in_plain_memory),
+            cmocka_unit_test(two_ranks_whose_steps_are_graphs),
             cmocka_unit_test(as_many_ranks_as_gpus),
     };
     gpus = count_gpus();

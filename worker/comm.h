@@ -50,8 +50,10 @@ struct comm_options {
     size_t bytes;      /* what comm_allocate() will be asked for in all, every rank the
                           same */
     const char *nonce; /* of the attempt, the same for all its ranks; NULL: none */
-    bool beside; /* operations run beside the caller's work, not while it waits: on a
-                    GPU they then keep to few of its multiprocessors */
+    bool beside;   /* operations run beside the caller's work, not while it waits: on a
+                      GPU they then keep to few of its multiprocessors */
+    bool captured; /* the caller's steps are graphs: what is queued outside of them, a
+                      first step and evaluations, need not run beside anything */
     int64_t deadline_ms; /* how long to wait for the others to appear */
     const struct kernels *kernels;
     /* Optional: one of them is called on the caller's thread, once a second in a call

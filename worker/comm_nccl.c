@@ -164,6 +164,7 @@ static bool start(
     n->device = options->device;
     n->kernels = options->kernels;
     n->beside = options->beside;
+    n->captured = options->captured;
     n->failed = options->failed;
     n->user = options->user;
     n->lib = comm_nccl_library_open(err);

@@ -35,9 +35,9 @@ struct nccl {
     cudaStream_t stream;
     cudaEvent_t ready, idle;
     struct nccl_slot slots[NCCL_SLOTS];
-    uint64_t asked; /* operations ever queued */
-    bool beside;
-    int max_ctas; /* 0: the environment's */
+    uint64_t asked;        /* operations ever queued */
+    bool beside, captured; /* as in struct comm_options */
+    int max_ctas;          /* 0: the environment's */
     bool in_windows;
     struct text unregistered; /* why memory is in no window; empty: it is */
     struct nccl_piece pieces[COMM_PIECES_MAX];

@@ -85,6 +85,7 @@ bool lookout_meet(struct lookout *l, struct attempt *a, int device, size_t bytes
             .shm_fd = a->shm_fd,
             .bytes = bytes,
             .beside = ddp_overlaps(&a->spec.params),
+            .captured = params_integer(&a->spec.params, PARAM_GRAPH) == GRAPH_ON,
             .nonce = getenv("LM_NONCE"),
             .deadline_ms = (start_s + PATIENCE_S) * 1000,
             .kernels = backend_kernels(),

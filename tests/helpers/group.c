@@ -68,6 +68,7 @@ static void *run_rank(void *argument) {
                 .shm_fd = -1,
                 .base = g->base,
                 .base_bytes = g->base_bytes,
+                .captured = params_integer(&c.params, PARAM_GRAPH) == GRAPH_ON,
                 .deadline_ms = DEADLINE_MS,
                 .kernels = g->place->kernels};
         if (!engine_comm_bytes(&c.options, &options.bytes, &err) ||
