@@ -290,6 +290,11 @@ static double ratio_of(
     return stats_ratio(tally_metric(r->measured, phase), tally_metric(b->tally, phase));
 }
 
+/* Whether a row was measured as it is forecast: each rank with cores of its own. */
+static bool is_evidence(const struct outlook_row *r) {
+    return r->measured && !tally_shares_cores(r->measured);
+}
+
 /* The median of what is known; 0 of none. */
 static double median_of(const double *found, size_t count) {
     return count ? stats_of(found, count).median : 0;
@@ -307,7 +312,8 @@ static void fit(struct outlook *o, size_t base) {
     size_t count = 0, sharded = 0;
     for (size_t i = 0; i < o->row_count; i++) {
         const struct outlook_row *r = o->rows + i;
-        if (r->base != base || !r->measured || b->cell.strong || !is_native(b->tally)) {
+        if (r->base != base || !is_evidence(r) || b->cell.strong ||
+                !is_native(b->tally)) {
             continue;
         }
         struct fabric fabrics[2];
@@ -346,7 +352,7 @@ static void compute(struct outlook *o, struct outlook_row *r) {
     double more = b->cell.strong ? 1 : (double)r->ranks / ranks_of(b->tally);
     r->tokens_per_s = tally_metric(b->tally, "tokens_per_s") * more *
                       tally_metric(b->tally, "step_ms_median") / r->ring.step_ms;
-    if (r->measured) {
+    if (is_evidence(r)) {
         double step = tally_metric(r->measured, "step_ms_median");
         r->error_pct = 100 * (stats_ratio(r->ring.step_ms, step) - 1);
     }
@@ -388,6 +394,8 @@ static void add_base(
     size_t before = o->row_count;
     if (!has_links(o) && !find_curve(o, t, 2, false)) {
         skip(o, t, "there is no all-reduce curve of its kind of device");
+    } else if (tally_shares_cores(t)) {
+        skip(o, t, "its threads took turns: they were more than the machine has cores");
     } else if (!read_cell(&base.cell, t, &reason)) {
         skip(o, t, text_get(&reason));
     } else {

@@ -50,7 +50,8 @@ struct outlook_row {
     int ranks, nodes;
     struct forecast_step ring, tree;
     double tokens_per_s; /* by the ring */
-    double error_pct;    /* of the ring's step against the measured one; NAN */
+    double error_pct;    /* of the ring's step against the measured one; NAN where
+                            there is none, or its ranks shared cores */
 };
 
 struct outlook {

@@ -183,8 +183,25 @@ static void add_inputs(
     text_add(out, ".\n\n");
 }
 
+/* Measured rows that nothing is held against. */
+static void add_sharing(struct text *out, const struct outlook *o) {
+    size_t sharing = 0;
+    for (size_t i = 0; i < o->row_count; i++) {
+        const struct tally *t = o->rows[i].measured;
+        sharing += t && tally_shares_cores(t);
+    }
+    if (sharing) {
+        text_add(out, "In ");
+        human_plural(out, sharing, "measured row");
+        text_add(out, " ranks had more threads than the machine has cores and took "
+                      "turns: no error is told of them, and nothing fitted to them."
+                      "\n\n");
+    }
+}
+
 void outlook_markdown_add_errors(struct text *out, const struct outlook *o) {
     struct stats s = outlook_errors(o);
+    add_sharing(out, o);
     if (!s.count) {
         text_add(out, "No such row was measured on several ranks, so nothing here says "
                       "how far off the forecast is.\n\n");

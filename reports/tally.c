@@ -94,6 +94,13 @@ int64_t tally_threads(const struct tally *o) {
     return share < 1 ? 1 : share;
 }
 
+bool tally_shares_cores(const struct tally *o) {
+    int64_t ranks = params_integer(&o->cell->params, PARAM_RANKS);
+    return o->last && !tally_on_gpu(o) &&
+           (double)(ranks * tally_threads(o)) >
+                   fresh_provenance_number(&o->last->record, "cores");
+}
+
 double tally_found_batch(const struct tally *o) {
     struct found found = {0};
     return o->last && found_read(&o->last->record, &found) && found.trained

@@ -94,6 +94,10 @@ double tally_speed_spread_pct(const struct tally *o);
  */
 int64_t tally_threads(const struct tally *o);
 
+/* Whether a CPU ran its ranks with more threads in all than it has cores: they took
+ * turns, and their times say nothing of cores of their own. */
+bool tally_shares_cores(const struct tally *o);
+
 /* The batch that `batch: max` came to; NAN where the last attempt did not train with
  * it. */
 double tally_found_batch(const struct tally *o);

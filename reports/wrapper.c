@@ -340,20 +340,13 @@ static double clocked_lower(const struct tally *o) {
     return ratio < 1 ? 100 * (1 - ratio) : NAN;
 }
 
-// Whether its ranks had more threads than the machine has cores.
-static bool shared_cores(const struct tally *o) {
-    int64_t ranks = params_integer(&o->cell->params, PARAM_RANKS);
-    return isfinite(tally_metric(o, "scaling_efficiency")) && !tally_on_gpu(o) &&
-           (double)(ranks * tally_threads(o)) >
-                   fresh_provenance_number(&o->last->record, "cores");
-}
-
 static void add_causes(struct page *p, const struct tally *const *group, size_t count) {
     double *lower = text_allocate(count * sizeof *lower);
     size_t sharing = 0;
     for (size_t i = 0; i < count; i++) {
         lower[i] = clocked_lower(group[i]);
-        sharing += shared_cores(group[i]);
+        sharing += isfinite(tally_metric(group[i], "scaling_efficiency")) &&
+                   tally_shares_cores(group[i]);
     }
     struct stats s = stats_of(lower, count);
     if (s.count) {

@@ -133,6 +133,29 @@ static void errors_are_held_against_what_was_measured(void **state) {
     end(&v);
 }
 
+// Of two cores.
+static void ranks_that_share_cores_are_no_evidence(void **state) {
+    (void)state;
+    struct view v;
+    begin(&v);
+    add(&v.folder, "one", "threads=1", 20, 0);
+    add(&v.folder, "two", "threads=1 ranks=2 ddp=flat", 24, 2);
+    add(&v.folder, "four", "threads=1 ranks=4 ddp=flat", 60, 2);
+    add(&v.folder, "alone", "threads=2 ranks=2 ddp=flat", 50, 2);
+    add_curve(&v.folder, "curve", "task=allreduce ranks=2", 2);
+    look(&v);
+    assert_int_equal(v.outlook.base_count, 1);
+    assert_int_equal(v.outlook.row_count, 2);
+    const struct outlook_row *four = v.outlook.rows + 1;
+    assert_string_equal(four->measured->cell->id, "four");
+    assert_true(isnan(four->error_pct));
+    assert_int_equal(outlook_errors(&v.outlook).count, 1);
+    page_says(
+            &v, "In 1 measured row ranks had more threads than the machine has cores");
+    page_says(&v, "alone: its threads took turns");
+    end(&v);
+}
+
 static void the_slowdown_is_fitted_to_measured_backwards(void **state) {
     (void)state;
     struct view v;
@@ -379,6 +402,7 @@ static void a_report_has_the_section_where_it_has_a_curve(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
             cmocka_unit_test(errors_are_held_against_what_was_measured),
+            cmocka_unit_test(ranks_that_share_cores_are_no_evidence),
             cmocka_unit_test(the_slowdown_is_fitted_to_measured_backwards),
             cmocka_unit_test(the_curve_most_alike_is_taken),
             cmocka_unit_test(every_curve_that_rows_use_is_named),
