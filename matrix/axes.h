@@ -40,6 +40,7 @@ enum param {
     PARAM_COMPILE_MODE,
     /* parallel */
     PARAM_RANKS,
+    PARAM_FIRST_GPU,
     PARAM_DDP,
     PARAM_BUCKET_MB,
     PARAM_BATCH,        /* -1 stands for `max` */

@@ -104,7 +104,8 @@ const struct metric metrics[] = {
         {"allreduce_latency_ms", "ms", METRIC_RANK0, true,
                 "median time of an all-reduce of the smallest size"},
         {"scaling_efficiency", "", METRIC_DERIVED, false,
-                "tokens_per_s / (ranks x tokens_per_s of the same cell on one rank)"},
+                "tokens_per_s / tokens_per_s of the same cell on one rank, summed over "
+                "GPUs"},
         {"memory_overhead_bytes", "bytes", METRIC_DERIVED, false,
                 "peak_bytes less that of the same cell on one rank; under strong "
                 "scaling a rank's share of the batch shrinks it, too"},

@@ -3,6 +3,7 @@
 #include <string.h>
 
 const struct context context_scaling = {.has = {[PARAM_RANKS] = true,
+                                                [PARAM_FIRST_GPU] = true,
                                                 [PARAM_DDP] = true,
                                                 [PARAM_BUCKET_MB] = true,
                                                 [PARAM_THREADS] = true}};

@@ -108,6 +108,16 @@ static int by_series(const void *a, const void *b) {
     return context_compare(&x->cell->params, &y->cell->params, &context_scaling);
 }
 
+static int by_series_and_gpu(const void *a, const void *b) {
+    const struct tally *x = *(const struct tally *const *)a;
+    const struct tally *y = *(const struct tally *const *)b;
+    int order = by_series(a, b);
+    order = order ? order
+                  : context_compare_value(
+                            &x->cell->params, &y->cell->params, PARAM_FIRST_GPU);
+    return order ? order : (x > y) - (x < y);
+}
+
 bool derive_is_series(const struct tally *a, const struct tally *b) {
     return !a->cell->excluded && !b->cell->excluded &&
            context_compare(&a->cell->params, &b->cell->params, &context_scaling) == 0;
@@ -119,27 +129,73 @@ static bool is_one_rank(const struct tally *o) {
            params_integer(p, PARAM_DDP) == DDP_NONE && !o->cell->excluded;
 }
 
-// The best candidate of the series, or why there is none.
-static const struct tally *find_scaling_base(const struct tally *o,
-        const struct tally *const *singles, size_t count, struct text *missing) {
+/* One-rank cells of one series, side by side, by their first GPU. */
+struct singles {
+    const struct tally *const *items;
+    size_t count;
+};
+
+static struct singles singles_of(
+        const struct tally *o, const struct tally *const *sorted, size_t count) {
     const struct tally *const *hit =
-            bsearch(&o, singles, count, sizeof *singles, by_series);
-    if (!hit) {
+            count ? bsearch(&o, sorted, count, sizeof *sorted, by_series) : NULL;
+    struct singles s = {hit, 0};
+    while (hit && s.items > sorted && by_series(s.items - 1, &o) == 0) {
+        s.items--;
+    }
+    while (hit && s.items + s.count < sorted + count &&
+            by_series(s.items + s.count, &o) == 0) {
+        s.count++;
+    }
+    return s;
+}
+
+/* Which of the machine's GPUs a rank had: a `first_gpu` counts among those of its run.
+ * −1 where that is not told, as on a CPU. */
+static int64_t gpu_of(const struct tally *o, int64_t rank) {
+    const json_t *all = json_object_get(o->last->record.provenance, "gpu_numbers");
+    const json_t *number = json_array_get(all, (size_t)rank);
+    return json_is_integer(number) ? json_integer_value(number) : -1;
+}
+
+static int64_t ranks_of(const struct tally *o) {
+    return params_integer(&o->cell->params, PARAM_RANKS);
+}
+
+static bool may_be_held_against(const struct tally *o, const struct tally *single) {
+    return tally_counts(single) && tally_threads(single) == tally_threads(o);
+}
+
+/* What ran alone on the GPU of a rank of `o`; NULL where nothing did that counts. */
+static const struct tally *find_alone(
+        const struct tally *o, struct singles s, int64_t rank) {
+    for (size_t i = 0; i < s.count; i++) {
+        if (may_be_held_against(o, s.items[i]) &&
+                gpu_of(s.items[i], 0) == gpu_of(o, rank)) {
+            return s.items[i];
+        }
+    }
+    return NULL;
+}
+
+// The best candidate of the series, on a GPU of the cell's own if there is one, or why
+// there is none.
+static const struct tally *find_scaling_base(
+        const struct tally *o, struct singles s, struct text *missing) {
+    if (!s.count) {
         text_add(missing, "the matrix has no such cell with ranks=1, ddp=none");
         return NULL;
     }
-    while (hit > singles && by_series(hit - 1, &o) == 0) {
-        hit--;
+    const struct tally *other = NULL, *base = NULL;
+    for (int64_t r = 0; !base && r < ranks_of(o); r++) {
+        base = find_alone(o, s, r);
     }
-    const struct tally *other = NULL;
-    for (; hit < singles + count && by_series(hit, &o) == 0; hit++) {
-        if (!tally_counts(*hit)) {
-            other = other ? other : *hit;
-        } else if (tally_threads(*hit) != tally_threads(o)) {
-            other = *hit;
-        } else {
-            return *hit;
-        }
+    for (size_t i = 0; !base && i < s.count; i++) {
+        base = may_be_held_against(o, s.items[i]) ? s.items[i] : NULL;
+        other = !other || tally_counts(s.items[i]) ? s.items[i] : other;
+    }
+    if (base) {
+        return base;
     }
     if (!tally_counts(other)) {
         text_addf(missing, "its one-rank cell '%s' %s", other->cell->id,
@@ -155,12 +211,20 @@ static const struct tally *find_scaling_base(const struct tally *o,
     return NULL;
 }
 
-static void against_one_rank(struct tally *o) {
+/* What its GPUs do alone, together: one that nothing ran on counts as the base's. */
+static double alone_tokens_per_s(const struct tally *o, struct singles s) {
+    double sum = 0;
+    for (int64_t r = 0; r < ranks_of(o); r++) {
+        const struct tally *alone = find_alone(o, s, r);
+        sum += tally_metric(alone ? alone : o->scaling_base, "tokens_per_s");
+    }
+    return sum;
+}
+
+static void against_one_rank(struct tally *o, struct singles s) {
     const struct tally *base = o->scaling_base;
-    double ranks = (double)params_integer(&o->cell->params, PARAM_RANKS);
-    double ratio = stats_ratio(
-            tally_metric(o, "tokens_per_s"), tally_metric(base, "tokens_per_s"));
-    set_metric(o, "scaling_efficiency", ratio / ranks);
+    set_metric(o, "scaling_efficiency",
+            stats_ratio(tally_metric(o, "tokens_per_s"), alone_tokens_per_s(o, s)));
     double one = tally_metric(base, "peak_bytes");
     double more = tally_metric(o, "peak_bytes") - one;
     set_metric(o, "memory_overhead_bytes", more);
@@ -175,7 +239,7 @@ static void derive_scaling(struct tallies *o) {
             singles[count++] = o->items + i;
         }
     }
-    qsort(singles, count, sizeof *singles, by_series);
+    qsort(singles, count, sizeof *singles, by_series_and_gpu);
     for (size_t i = 0; i < o->count; i++) {
         struct tally *item = o->items + i;
         const struct params *p = &item->cell->params;
@@ -188,9 +252,10 @@ static void derive_scaling(struct tallies *o) {
             continue;
         }
         struct text missing = {0};
-        item->scaling_base = find_scaling_base(item, singles, count, &missing);
+        struct singles own = singles_of(item, singles, count);
+        item->scaling_base = find_scaling_base(item, own, &missing);
         if (item->scaling_base) {
-            against_one_rank(item);
+            against_one_rank(item, own);
         } else {
             item->scaling_missing = text_take(&missing);
         }

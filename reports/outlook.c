@@ -216,12 +216,32 @@ static bool is_wanted(const struct outlook *o, const struct tally *t) {
     return !o->question.selected_only || t->cell->selected;
 }
 
-/* Whether `t` is held against `b`, or against an equal cell that nobody asks about. */
-static bool is_held_against(
-        const struct outlook *o, const struct tally *t, const struct tally *b) {
+/* Where a one-rank cell ran on several GPUs, the first that is wanted stands for all.
+ */
+static const struct tally *stand_in(const struct outlook *o, const struct tallies *all,
+        const struct tally *single) {
+    const struct tally *first = single;
+    for (size_t i = 0; i < all->count; i++) {
+        const struct tally *t = all->items + i;
+        if (ranks_of(t) == 1 && tally_counts(t) && is_wanted(o, t) &&
+                derive_is_series(single, t) &&
+                tally_threads(t) == tally_threads(single) &&
+                context_compare_value(
+                        &t->cell->params, &first->cell->params, PARAM_FIRST_GPU) < 0) {
+            first = t;
+        }
+    }
+    return first;
+}
+
+/* Whether `t` is held against `b`, on whichever GPU, or against an equal cell that
+ * nobody asks about. */
+static bool is_held_against(const struct outlook *o, const struct tallies *all,
+        const struct tally *t, const struct tally *b) {
     const struct tally *base = t->scaling_base;
-    return base == b || (base && !is_wanted(o, base) &&
-                                strcmp(base->cell->hash, b->cell->hash) == 0);
+    return base && (base == b || stand_in(o, all, base) == b ||
+                           (!is_wanted(o, base) &&
+                                   strcmp(base->cell->hash, b->cell->hash) == 0));
 }
 
 /* Rows of one wrapper: the ranks that were asked for. */
@@ -254,7 +274,7 @@ static void add_rows(struct outlook *o, const struct tallies *all, size_t base) 
         int ddp = (int)params_integer(q, PARAM_DDP);
         ask(o, base, first, ddp, bucket_mb_of(q));
         struct outlook_row *row =
-                tally_counts(t) && is_held_against(o, t, b)
+                tally_counts(t) && is_held_against(o, all, t, b)
                         ? take_row(o, base, first, ddp, bucket_mb_of(q), ranks_of(t))
                         : NULL;
         if (row && !row->measured) {
@@ -392,7 +412,11 @@ static void add_base(
     struct outlook_base base = {.tally = t};
     struct text reason = {0};
     size_t before = o->row_count;
-    if (!has_links(o) && !find_curve(o, t, 2, false)) {
+    if (ranks_of(t) == 1 && stand_in(o, all, t) != t) {
+        text_addf(&reason, "it starts from the first GPU's, '%s'",
+                stand_in(o, all, t)->cell->id);
+        skip(o, t, text_get(&reason));
+    } else if (!has_links(o) && !find_curve(o, t, 2, false)) {
         skip(o, t, "there is no all-reduce curve of its kind of device");
     } else if (tally_shares_cores(t)) {
         skip(o, t, "its threads took turns: they were more than the machine has cores");
@@ -451,6 +475,16 @@ void outlook_finish(struct outlook *o) {
     free(o->rows);
     text_finish(&o->skipped);
     *o = (struct outlook){0};
+}
+
+double outlook_measured_efficiency(
+        const struct outlook *o, const struct outlook_row *r) {
+    const struct tally *t = r->measured, *base = o->bases[r->base].tally;
+    if (!t || !isfinite(tally_metric(t, "scaling_efficiency"))) {
+        return NAN;
+    }
+    return stats_ratio(tally_metric(t, "tokens_per_s"),
+            r->ranks * tally_metric(base, "tokens_per_s"));
 }
 
 struct stats outlook_errors(const struct outlook *o) {

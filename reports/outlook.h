@@ -76,6 +76,12 @@ void outlook_init(struct outlook *o, const struct tallies *const *all, size_t co
         const struct outlook_question *question);
 void outlook_finish(struct outlook *o);
 
+/* What was measured of a row as the forecast counts it: over so many times what the
+ * base does, on whichever GPUs. NAN where nothing was, or the base has several ranks.
+ */
+double outlook_measured_efficiency(
+        const struct outlook *o, const struct outlook_row *r);
+
 /* The errors of the measured rows: their number, median and largest magnitude. */
 struct stats outlook_errors(const struct outlook *o);
 

@@ -16,7 +16,7 @@ static json_t *step_json(const struct forecast_step *s) {
             number(s->speedup), "scaling_efficiency", number(s->efficiency));
 }
 
-static json_t *measured_json(const struct outlook_row *r) {
+static json_t *measured_json(const struct outlook *o, const struct outlook_row *r) {
     const struct tally *m = r->measured;
     if (!m) {
         return json_null();
@@ -24,7 +24,7 @@ static json_t *measured_json(const struct outlook_row *r) {
     return json_pack("{s:s, s:s, s:o, s:o, s:o, s:o}", "cell", m->cell->id, "hash",
             m->cell->hash, "step_ms", number(tally_metric(m, "step_ms_median")),
             "comm_exposed_ms", number(tally_metric(m, "comm_exposed_ms")),
-            "scaling_efficiency", number(tally_metric(m, "scaling_efficiency")),
+            "scaling_efficiency", number(outlook_measured_efficiency(o, r)),
             "error_pct", number(r->error_pct));
 }
 
@@ -44,7 +44,7 @@ static json_t *row_json(const struct outlook *o, const struct outlook_row *r) {
     json_object_set_new(row, "ring", step_json(&r->ring));
     json_object_set_new(row, "tree", step_json(&r->tree));
     json_object_set_new(row, "tokens_per_s", number(r->tokens_per_s));
-    json_object_set_new(row, "measured", measured_json(r));
+    json_object_set_new(row, "measured", measured_json(o, r));
     return row;
 }
 

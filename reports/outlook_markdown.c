@@ -36,7 +36,6 @@ static const char *ddp_name(int ddp) {
 
 static void add_row(struct table *t, const struct outlook *o,
         const struct outlook_row *r, bool all) {
-    const struct tally *m = r->measured;
     table_row(t);
     if (all) {
         table_put_text(t, o->bases[r->base].tally->cell->id);
@@ -52,7 +51,7 @@ static void add_row(struct table *t, const struct outlook *o,
     table_put_number(t, r->ring.speedup);
     table_put_number(t, 100 * r->ring.efficiency);
     table_put_number(t, r->nodes > 1 ? 100 * r->tree.efficiency : NAN);
-    table_put_number(t, m ? 100 * tally_metric(m, "scaling_efficiency") : NAN);
+    table_put_number(t, 100 * outlook_measured_efficiency(o, r));
     table_put_number(t, r->error_pct);
     table_put_text(t, r->curve ? r->curve->tally->cell->id : "");
     table_put_text(t, r->beside ? r->beside->tally->cell->id : "");
@@ -183,8 +182,8 @@ static void add_inputs(
     text_add(out, ".\n\n");
 }
 
-/* Measured rows that nothing is held against. */
-static void add_sharing(struct text *out, const struct outlook *o) {
+/* Measured rows that nothing is held against; how many. */
+static size_t add_sharing(struct text *out, const struct outlook *o) {
     size_t sharing = 0;
     for (size_t i = 0; i < o->row_count; i++) {
         const struct tally *t = o->rows[i].measured;
@@ -197,14 +196,17 @@ static void add_sharing(struct text *out, const struct outlook *o) {
                       "turns: no error is told of them, and nothing fitted to them."
                       "\n\n");
     }
+    return sharing;
 }
 
 void outlook_markdown_add_errors(struct text *out, const struct outlook *o) {
     struct stats s = outlook_errors(o);
-    add_sharing(out, o);
+    const char *which = add_sharing(out, o) ? "other" : "such";
     if (!s.count) {
-        text_add(out, "No such row was measured on several ranks, so nothing here says "
-                      "how far off the forecast is.\n\n");
+        text_addf(out,
+                "No %s row was measured on several ranks, so nothing here says how far "
+                "off the forecast is.\n\n",
+                which);
         return;
     }
     bool fitted = false;
@@ -256,7 +258,7 @@ static void add_measured(struct text *out, const struct outlook *o) {
             table_put_number(&t, r->ring.exposed_ms);
             table_put_number(&t, tally_metric(r->measured, "comm_exposed_ms"));
             table_put_number(&t, 100 * r->ring.efficiency);
-            table_put_number(&t, 100 * tally_metric(r->measured, "scaling_efficiency"));
+            table_put_number(&t, 100 * outlook_measured_efficiency(o, r));
         }
     }
     text_add(out, "## Against what was measured\n\n");

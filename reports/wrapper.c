@@ -11,6 +11,7 @@
 // What the table has columns for; cells alike in all else share a table.
 static const struct context own = {.has = {[PARAM_KERNEL] = true,
                                            [PARAM_RANKS] = true,
+                                           [PARAM_FIRST_GPU] = true,
                                            [PARAM_DDP] = true,
                                            [PARAM_BUCKET_MB] = true}};
 
@@ -18,7 +19,7 @@ static int by_rest(const void *a, const void *b) {
     const struct tally *x = *(const struct tally *const *)a;
     const struct tally *y = *(const struct tally *const *)b;
     static const enum param within[] = {
-            PARAM_KERNEL, PARAM_RANKS, PARAM_DDP, PARAM_BUCKET_MB};
+            PARAM_KERNEL, PARAM_RANKS, PARAM_DDP, PARAM_BUCKET_MB, PARAM_FIRST_GPU};
     int order = context_compare(&x->cell->params, &y->cell->params, &own);
     for (size_t i = 0; !order && i < sizeof within / sizeof *within; i++) {
         order = context_compare_value(&x->cell->params, &y->cell->params, within[i]);
@@ -52,6 +53,8 @@ static const struct tally *naive_of(
         if (params_integer(p, PARAM_DDP) == DDP_NAIVE && tally_counts(group[i]) &&
                 params_integer(p, PARAM_RANKS) ==
                         params_integer(&o->cell->params, PARAM_RANKS) &&
+                params_integer(p, PARAM_FIRST_GPU) ==
+                        params_integer(&o->cell->params, PARAM_FIRST_GPU) &&
                 params_integer(p, PARAM_KERNEL) ==
                         params_integer(&o->cell->params, PARAM_KERNEL)) {
             return group[i];
@@ -83,6 +86,7 @@ static void add_columns(struct table *t, bool strong) {
     table_add_code(t, "kernel", "kernel");
     table_add_code(t, "ddp", "wrapper");
     table_add_number(t, "ranks", "ranks", HUMAN_COUNT);
+    table_add_number(t, "first_gpu", "first GPU", HUMAN_COUNT);
     table_add_number(t, "bucket_mb", "bucket MiB", HUMAN_PLAIN);
     table_add_text(t, "status", "status");
     table_add_number(t, "tokens_per_s", "tokens/s", HUMAN_SHORT);
@@ -123,14 +127,16 @@ static bool has_buckets(const struct params *p) {
     return ddp == DDP_BUCKETED || ddp == DDP_SHARDED;
 }
 
-/* The fastest of those that ran on as many ranks, where there is a choice. */
+/* The fastest of those that ran on as many ranks, from the same GPU on, where there is
+ * a choice. */
 static bool is_fastest(
         const struct tally *o, const struct tally *const *group, size_t count) {
     size_t others = 0;
     for (size_t i = 0; i < count; i++) {
+        const struct params *p = &group[i]->cell->params;
         if (!tally_counts(group[i]) || group[i] == o ||
-                params_integer(&group[i]->cell->params, PARAM_RANKS) !=
-                        params_integer(&o->cell->params, PARAM_RANKS)) {
+                context_compare_value(p, &o->cell->params, PARAM_RANKS) ||
+                context_compare_value(p, &o->cell->params, PARAM_FIRST_GPU)) {
             continue;
         }
         others++;
@@ -156,6 +162,12 @@ static void put_efficiency(struct table *t, double efficiency) {
     }
 }
 
+static double over_one_rank(const struct tally *o) {
+    return o->scaling_base ? stats_ratio(tally_metric(o, "tokens_per_s"),
+                                     tally_metric(o->scaling_base, "tokens_per_s"))
+                           : NAN;
+}
+
 static void add_row(struct table *t, const struct tallies *all, const struct tally *o,
         const struct tally *const *group, size_t count, const char *rest) {
     const struct params *p = &o->cell->params;
@@ -169,6 +181,9 @@ static void add_row(struct table *t, const struct tallies *all, const struct tal
     table_put_text(t, params_choice(p, PARAM_KERNEL));
     table_put_text(t, params_choice(p, PARAM_DDP));
     table_put_number(t, ranks);
+    table_put_number(t, all->varies.has[PARAM_FIRST_GPU]
+                                ? (double)params_integer(p, PARAM_FIRST_GPU)
+                                : NAN);
     put_bucket(t, all, p);
     table_put_text(t, o->stale ? "stale" : counts ? "" : status_name(o->status));
     table_put_spread(t, counts ? tally_metric(o, "tokens_per_s") : NAN,
@@ -182,7 +197,7 @@ static void add_row(struct table *t, const struct tallies *all, const struct tal
                                 : NAN);
     table_put_text(t, o->scaling);
     table_put_number(t, counts ? tally_metric(o, "step_ms_median") : NAN);
-    table_put_number(t, efficiency * ranks);
+    table_put_number(t, over_one_rank(o));
     table_put_number(t, counts ? compute_ms(o) : NAN);
     put_efficiency(t, efficiency);
     table_put_number(t, counts ? tally_metric(o, "comm_exposed_ms") : NAN);
@@ -262,6 +277,16 @@ static size_t end_of_group(
     return end;
 }
 
+/* Whether cells ran on GPUs that they named. */
+static bool names_gpus(const struct tallies *o) {
+    bool named = false;
+    for (size_t i = 0; i < o->count; i++) {
+        named |= params_integer(&o->items[i].cell->params, PARAM_FIRST_GPU) > 0 &&
+                 tally_counts(o->items + i) && tally_on_gpu(o->items + i);
+    }
+    return named;
+}
+
 static void introduce(struct page *p) {
     text_add(&p->markdown,
             "## Kernel × wrapper\n\n"
@@ -274,6 +299,12 @@ static void introduce(struct page *p) {
             "each rank has a batch of its own. *Strong*: all share one, so a rank's "
             "peak falls with its share and is no wrapper's doing. The fastest on as "
             "many ranks is bold.\n\n");
+    if (names_gpus(p->tallies)) {
+        text_add(&p->markdown,
+                "GPUs differ: efficiency is over what a cell's own GPUs do alone, "
+                "together, by the one-rank cells that ran on them and count; a GPU "
+                "without one is taken to do what the first of the others does.\n\n");
+    }
 }
 
 /* Of what tells tables apart, what means something to these cells. */

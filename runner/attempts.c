@@ -216,11 +216,28 @@ static void start_claimed(struct attempts *all, struct queue_cell *item,
 }
 
 /*
- * Cells that are held against each other run on the same devices: all cells where one
- * runs at a time, else those of a scaling series.
+ * From which of its GPUs on a cell must be served; −1: any will do. Cells that are held
+ * against each other run on the same ones: all cells where one runs at a time, else
+ * those of a scaling series.
  */
-static bool needs_first(const struct attempts *all, const struct cell *c, int gpus) {
-    return gpus > 0 && (all->options->jobs == 1 || series_has(all->cells, c));
+static int first_gpu(const struct attempts *all, const struct cell *c) {
+    int asked = (int)params_integer(&c->params, PARAM_FIRST_GPU);
+    bool held = asked > 0 || all->options->jobs == 1 || series_has(all->cells, c);
+    return held ? asked : -1;
+}
+
+/* Why there are too few GPUs for a cell that wants `gpus`; empty: there are enough. */
+static void check_gpus(
+        const struct attempts *all, const struct cell *c, int gpus, struct text *why) {
+    int first = (int)params_integer(&c->params, PARAM_FIRST_GPU);
+    if (gpus == 0 || first + gpus <= all->pool.gpu_count) {
+        return;
+    }
+    text_addf(why, "asks for %d GPU%s", gpus, gpus > 1 ? "s" : "");
+    if (first > 0) {
+        text_addf(why, " behind the first %d", first);
+    }
+    text_addf(why, ", this run has %d", all->pool.gpu_count);
 }
 
 /* False where `item` had to be put back for want of a place or GPUs. */
@@ -233,17 +250,13 @@ static bool start_one(struct attempts *all, struct queue_cell *item, struct text
                        ? (int)params_integer(p, PARAM_RANKS)
                        : 0;
     bool started = true;
-    if (gpus > all->pool.gpu_count) {
-        text_addf(&why, "asks for %d GPU%s, this run has %d", gpus, gpus > 1 ? "s" : "",
-                all->pool.gpu_count);
-    }
+    check_gpus(all, item->cell, gpus, &why);
     if (why.size) {
         if (claim(all, item, NULL, &folder, err)) {
             record_plainly(all, item, STATUS_UNSUPPORTED, text_get(&folder),
                     text_get(&why), err);
         }
-    } else if (!pool_take(
-                       &all->pool, gpus, needs_first(all, item->cell, gpus), &lease)) {
+    } else if (!pool_take(&all->pool, gpus, first_gpu(all, item->cell), &lease)) {
         queue_put_back(all->queue, item);
         started = false;
     } else {

@@ -53,10 +53,11 @@ void pool_finish(struct pool *p) {
     *p = (struct pool){0};
 }
 
-bool pool_take(struct pool *p, int gpus, bool first, struct pool_lease *lease) {
-    int idle = 0, among = first && gpus < p->gpu_count ? gpus : p->gpu_count;
+bool pool_take(struct pool *p, int gpus, int first, struct pool_lease *lease) {
+    int idle = 0, from = first > 0 ? first : 0;
+    int to = first >= 0 && first + gpus < p->gpu_count ? first + gpus : p->gpu_count;
     *lease = (struct pool_lease){0};
-    for (int i = 0; i < among; i++) {
+    for (int i = from; i < to; i++) {
         idle += !p->busy[i];
     }
     if (p->taken >= p->places || idle < gpus) {
@@ -65,7 +66,7 @@ bool pool_take(struct pool *p, int gpus, bool first, struct pool_lease *lease) {
     p->taken++;
     lease->held = true;
     lease->gpus = text_allocate_zeroed((size_t)gpus + 1, sizeof *lease->gpus);
-    for (int i = 0; i < p->gpu_count && lease->gpu_count < gpus; i++) {
+    for (int i = from; i < to && lease->gpu_count < gpus; i++) {
         if (!p->busy[i]) {
             p->busy[i] = true;
             lease->gpus[lease->gpu_count++] = p->gpus[i];

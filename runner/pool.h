@@ -33,11 +33,11 @@ bool pool_init(struct pool *p, int places, const char *const *devices, int prese
 void pool_finish(struct pool *p);
 
 /*
- * False where that much is not free now; `lease` is then empty. `first`: only the first
- * `gpus` of the pool will do, so that cells of a series, whatever their number of
- * ranks, share their devices.
+ * False where that much is not free now; `lease` is then empty. `first`: only the
+ * pool's GPUs from that one on will do, so that cells of a series, whatever their
+ * number of ranks, share their devices; −1: any.
  */
-bool pool_take(struct pool *p, int gpus, bool first, struct pool_lease *lease);
+bool pool_take(struct pool *p, int gpus, int first, struct pool_lease *lease);
 void pool_give_back(struct pool *p, struct pool_lease *lease);
 
 /* "0,2" for CUDA_VISIBLE_DEVICES. */

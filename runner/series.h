@@ -1,6 +1,7 @@
 /*
  * Scaling series among the cells of a run: those alike but for their number of ranks,
- * which are held against each other and so belong on the same devices.
+ * or their first GPU, which are held against each other and so belong on the same
+ * devices.
  */
 #ifndef RUNNER_SERIES_H
 #define RUNNER_SERIES_H
@@ -9,8 +10,8 @@
 
 #include "matrix/cell.h"
 
-/* Whether `all` has another cell of `c`'s matrix that is alike but for ranks, wrapper,
- * bucket size and threads, with another number of ranks. */
+/* Whether `all` has another cell of `c`'s matrix that is alike but for ranks, first
+ * GPU, wrapper, bucket size and threads, with another number of ranks or first GPU. */
 bool series_has(const struct cells *all, const struct cell *c);
 
 #endif

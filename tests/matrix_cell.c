@@ -208,6 +208,13 @@ static void cells_that_would_repeat_another_are_excluded(void **state) {
                                 "'e/ddp=naive,bucket_mb=1')\n"
                                 "e/ddp=bucketed,bucket_mb=5\n"
                                 "e/ddp=sharded,bucket_mb=5\n"},
+            {ONE "  axes: {first_gpu: [0, 1], device: [cpu, cuda]}\n",
+                    .expected = "e/device=cpu,first_gpu=0\n"
+                                "e/device=cuda,first_gpu=0\n"
+                                "!e/device=cpu,first_gpu=1 (device cpu ignores "
+                                "first_gpu, so it would repeat "
+                                "'e/device=cpu,first_gpu=0')\n"
+                                "e/device=cuda,first_gpu=1\n"},
             // Only what differs is named.
             {ONE "  zip: [{compile_mode: [default, max-autotune], bucket_mb: [1, 5]}]\n"
                  "  lr_schedule: constant\n  lr_min: 1e-5\n",

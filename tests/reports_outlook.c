@@ -156,6 +156,35 @@ static void ranks_that_share_cores_are_no_evidence(void **state) {
     end(&v);
 }
 
+static void rows_that_all_share_cores_prove_nothing(void **state) {
+    (void)state;
+    struct view v;
+    begin(&v);
+    add(&v.folder, "one", "threads=1", 20, 0);
+    add(&v.folder, "four", "threads=1 ranks=4 ddp=flat", 60, 2);
+    add_curve(&v.folder, "curve", "task=allreduce ranks=2 threads=1", 2);
+    look(&v);
+    assert_int_equal(outlook_errors(&v.outlook).count, 0);
+    page_says(&v, "No other row was measured on several ranks");
+    end(&v);
+}
+
+static void forecasts_start_from_the_first_gpu(void **state) {
+    (void)state;
+    struct view v;
+    begin(&v);
+    add(&v.folder, "second", "threads=1 first_gpu=1", 22, 0);
+    add(&v.folder, "one", "threads=1", 20, 0);
+    add(&v.folder, "two", "threads=1 ranks=2 ddp=flat", 24, 2);
+    add_curve(&v.folder, "curve", "task=allreduce ranks=2", 2);
+    look(&v);
+    assert_int_equal(v.outlook.base_count, 1);
+    assert_string_equal(v.outlook.bases->tally->cell->id, "one");
+    assert_string_equal(v.outlook.rows->measured->cell->id, "two");
+    page_says(&v, "second: it starts from the first GPU's, 'one'");
+    end(&v);
+}
+
 static void the_slowdown_is_fitted_to_measured_backwards(void **state) {
     (void)state;
     struct view v;
@@ -403,6 +432,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {
             cmocka_unit_test(errors_are_held_against_what_was_measured),
             cmocka_unit_test(ranks_that_share_cores_are_no_evidence),
+            cmocka_unit_test(rows_that_all_share_cores_prove_nothing),
+            cmocka_unit_test(forecasts_start_from_the_first_gpu),
             cmocka_unit_test(the_slowdown_is_fitted_to_measured_backwards),
             cmocka_unit_test(the_curve_most_alike_is_taken),
             cmocka_unit_test(every_curve_that_rows_use_is_named),

@@ -330,6 +330,60 @@ static void scaling_holds_ranks_against_the_like_one_rank_cell(void **state) {
     close_scene(&s);
 }
 
+// A cell that ran on GPUs `gpu` and the next.
+static size_t add_on(
+        struct scene *s, const char *id, const char *settings, int gpu, double tps) {
+    size_t at = folder_cell(&s->folder, "x", id, settings, NULL);
+    struct record *r = folder_attempt(&s->folder, at, STATUS_OK, tps, MIB);
+    json_object_set_new(r->provenance, "gpu_numbers", json_pack("[i,i]", gpu, gpu + 1));
+    return at;
+}
+
+static void ranks_are_held_against_what_each_gpu_does_alone(void **state) {
+    (void)state;
+    struct scene s = {0};
+    open_scene(&s, "");
+    const char *pair = "threads=1 ranks=2 ddp=flat";
+    size_t seventh = add_on(&s, "seventh", "threads=1 first_gpu=7", 7, 40);
+    size_t second = add_on(&s, "second", "threads=1 first_gpu=1", 1, 80);
+    size_t first = add_on(&s, "first", "threads=1", 0, 100);
+    add_on(&s, "threads", "threads=2 first_gpu=3", 3, 10);
+    size_t two = add_on(&s, "two", pair, 0, 171);
+    size_t rest = add_on(&s, "rest", "threads=1 ranks=2 ddp=flat first_gpu=1", 1, 144);
+    size_t late = add_on(&s, "late", "threads=1 ranks=2 ddp=flat first_gpu=6", 6, 72);
+    size_t away = add_on(&s, "away", "threads=1 ranks=2 ddp=flat first_gpu=3", 3, 160);
+    const struct tally *t = look(&s, two);
+    assert_ptr_equal(t->scaling_base, look(&s, first));
+    assert_close(tally_metric(t, "scaling_efficiency"), 0.95);
+    // One that nothing ran on counts as the first that has a cell.
+    t = look(&s, rest);
+    assert_ptr_equal(t->scaling_base, look(&s, second));
+    assert_close(tally_metric(t, "scaling_efficiency"), 0.9);
+    t = look(&s, late);
+    assert_ptr_equal(t->scaling_base, look(&s, seventh));
+    assert_close(tally_metric(t, "scaling_efficiency"), 0.9);
+    // Where none has, the first of all serves.
+    t = look(&s, away);
+    assert_ptr_equal(t->scaling_base, look(&s, first));
+    assert_close(tally_metric(t, "scaling_efficiency"), 0.8);
+    close_scene(&s);
+}
+
+// By the GPUs that they had, not by the number that was asked for among --devices.
+static void gpus_are_those_that_the_records_name(void **state) {
+    (void)state;
+    struct scene s = {0};
+    open_scene(&s, "");
+    size_t one = add_on(&s, "one", "threads=1", 3, 50);
+    size_t other = add_on(&s, "other", "threads=1 first_gpu=1", 0, 100);
+    size_t two = add_on(&s, "two", "threads=1 ranks=2 ddp=flat", 0, 180);
+    const struct tally *t = look(&s, two);
+    assert_ptr_not_equal(t->scaling_base, look(&s, one));
+    assert_ptr_equal(t->scaling_base, look(&s, other));
+    assert_close(tally_metric(t, "scaling_efficiency"), 0.9);
+    close_scene(&s);
+}
+
 static void strong_scaling_is_told_from_weak(void **state) {
     (void)state;
     struct scene s = {0};
@@ -438,6 +492,8 @@ int main(void) {
             cmocka_unit_test(speedup_and_saving_are_against_the_baseline),
             cmocka_unit_test(a_missing_baseline_leaves_speedups_empty_and_says_why),
             cmocka_unit_test(scaling_holds_ranks_against_the_like_one_rank_cell),
+            cmocka_unit_test(ranks_are_held_against_what_each_gpu_does_alone),
+            cmocka_unit_test(gpus_are_those_that_the_records_name),
             cmocka_unit_test(strong_scaling_is_told_from_weak),
             cmocka_unit_test(without_a_fair_one_rank_cell_there_is_no_efficiency),
             cmocka_unit_test(mfu_is_a_share_of_all_ranks_peaks_for_the_precision),

@@ -164,6 +164,54 @@ static void lower_clocks_under_a_power_cap_are_told(void **state) {
     }
 }
 
+// A cell that ran on GPUs `gpu` and the next.
+static void add_on(
+        struct scene *s, const char *id, const char *settings, int gpu, double tps) {
+    struct record *r = folder_ran(&s->folder, "a", id, settings, tps, MIB);
+    json_array_append_new(json_object_get(r->provenance, "gpus"), json_string("H100"));
+    json_object_set_new(r->provenance, "gpu_numbers", json_pack("[i,i]", gpu, gpu + 1));
+}
+
+static void gpus_that_ran_alone_have_rows_of_their_own(void **state) {
+    (void)state;
+    for (int several = 0; several < 2; several++) {
+        struct scene s = {0};
+        scene_open(&s, "");
+        add_on(&s, "one", "", 0, 100);
+        add_on(&s, "slow", "ranks=2 ddp=naive", 0, 160);
+        add_on(&s, "some", "ranks=2 ddp=flat", 0, 171);
+        if (several) {
+            add_on(&s, "second", "first_gpu=1", 1, 80);
+            add_on(&s, "next", "ranks=2 ddp=flat first_gpu=1", 1, 152);
+        }
+        scene_report(&s);
+        (several ? scene_says : scene_is_silent)(&s, page, "| first GPU |");
+        (several ? scene_says : scene_is_silent)(&s, page, "GPUs differ: efficiency ");
+        // One that ran elsewhere has no naive wrapper beside it, and nobody to beat.
+        scene_says(&s, page,
+                several ? "| **171** | 1.07× | 95.0 % |"
+                        : "| **171** | 1.07× | 85.5 % |");
+        (several ? scene_says : scene_is_silent)(&s, page, "| 152 |  | 95.0 % |");
+        scene_says(&s, page, "| 100 |");
+        scene_close(&s);
+    }
+}
+
+// Shared-out work is told by the time of one rank, whatever other GPUs do alone.
+static void speed_ups_are_over_one_rank(void **state) {
+    (void)state;
+    struct scene s = {0};
+    scene_open(&s, "");
+    add_on(&s, "one", "global_batch=8", 0, 100);
+    add_on(&s, "second", "global_batch=8 first_gpu=1", 1, 80);
+    add_on(&s, "some", "global_batch=8 ranks=2 ddp=flat", 0, 171);
+    scene_report(&s);
+    scene_says(&s, page, "1.71×");
+    scene_says(&s, page, "95.0 %");
+    scene_is_silent(&s, page, "1.90×");
+    scene_close(&s);
+}
+
 static void ranks_that_share_cores_are_told(void **state) {
     (void)state;
     static const char words[] =
@@ -409,6 +457,8 @@ int main(void) {
             cmocka_unit_test(the_best_of_single_attempts_is_told_to_be_one),
             cmocka_unit_test(efficiency_above_the_whole_is_explained),
             cmocka_unit_test(lower_clocks_under_a_power_cap_are_told),
+            cmocka_unit_test(gpus_that_ran_alone_have_rows_of_their_own),
+            cmocka_unit_test(speed_ups_are_over_one_rank),
             cmocka_unit_test(ranks_that_share_cores_are_told),
             cmocka_unit_test(saved_memory_is_a_negative_overhead),
             cmocka_unit_test(memory_that_is_not_known_is_said),

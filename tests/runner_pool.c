@@ -18,20 +18,20 @@ static void cells_get_disjoint_gpus_or_none(void **state) {
     struct pool p;
     struct pool_lease a, b, c;
     assert_true(pool_init(&p, 3, NULL, 4, &err));
-    assert_true(pool_take(&p, 2, false, &a));
-    assert_false(pool_take(&p, 3, false, &b));
+    assert_true(pool_take(&p, 2, -1, &a));
+    assert_false(pool_take(&p, 3, -1, &b));
     assert_false(b.held);
-    assert_true(pool_take(&p, 2, false, &b));
+    assert_true(pool_take(&p, 2, -1, &b));
     pool_show(&a, &shown);
     text_add(&shown, " ");
     pool_show(&b, &shown);
     assert_string_equal(text_get(&shown), "0,1 2,3");
     pool_give_back(&p, &a);
-    assert_true(pool_take(&p, 1, false, &a));
+    assert_true(pool_take(&p, 1, -1, &a));
     assert_int_equal(a.gpus[0], 0);
-    assert_true(pool_take(&p, 0, false, &c)); // the third place
+    assert_true(pool_take(&p, 0, -1, &c)); // the third place
     struct pool_lease d;
-    assert_false(pool_take(&p, 0, false, &d));
+    assert_false(pool_take(&p, 0, -1, &d));
     pool_give_back(&p, &a);
     pool_give_back(&p, &b);
     pool_give_back(&p, &c);
@@ -48,7 +48,7 @@ static void devices_are_those_named(void **state) {
     const char *const named[] = {"3,1", NULL};
     assert_true(pool_init(&p, 1, named, 4, &err));
     assert_int_equal(p.gpu_count, 2);
-    assert_true(pool_take(&p, 1, false, &a));
+    assert_true(pool_take(&p, 1, -1, &a));
     assert_int_equal(a.gpus[0], 3);
     pool_give_back(&p, &a);
     pool_finish(&p);
@@ -69,18 +69,24 @@ static void series_keeps_to_the_first_gpus(void **state) {
     struct pool_lease a, b, c;
     const char *const named[] = {"2,0,3", NULL};
     assert_true(pool_init(&p, 3, named, 4, &err));
-    assert_true(pool_take(&p, 1, true, &a));
+    assert_true(pool_take(&p, 1, 0, &a));
     assert_int_equal(a.gpus[0], 2); // the first that was named
-    assert_false(pool_take(&p, 2, true, &b));
-    assert_true(pool_take(&p, 1, false, &b));
+    assert_false(pool_take(&p, 2, 0, &b));
+    assert_true(pool_take(&p, 1, -1, &b));
     pool_give_back(&p, &a);
-    assert_false(pool_take(&p, 2, true, &c)); // two are idle, but not those two
+    assert_false(pool_take(&p, 2, 0, &c)); // two are idle, but not those two
     pool_give_back(&p, &b);
-    assert_true(pool_take(&p, 2, true, &c));
+    assert_true(pool_take(&p, 2, 0, &c));
     assert_int_equal(c.gpus[0], 2);
     assert_int_equal(c.gpus[1], 0);
     pool_give_back(&p, &c);
-    assert_false(pool_take(&p, 4, true, &c)); // more than there are
+    assert_false(pool_take(&p, 4, 0, &c)); // more than there are
+    assert_true(pool_take(&p, 2, 1, &c));
+    assert_int_equal(c.gpus[0], 0);
+    assert_int_equal(c.gpus[1], 3);
+    assert_false(pool_take(&p, 1, 2, &a)); // the first is idle, but not the third
+    pool_give_back(&p, &c);
+    assert_false(pool_take(&p, 2, 2, &c)); // more than there are from there on
     pool_finish(&p);
 }
 

@@ -43,7 +43,7 @@ static struct stage *begin(const char *worker, int gpus) {
     hold(0);
     reclaim_init(&s->reclaim, worker, bus_ids, 2);
     assert_true(pool_init(&s->pool, 2, NULL, 2, &err));
-    assert_true(pool_take(&s->pool, gpus, false, &s->lease));
+    assert_true(pool_take(&s->pool, gpus, -1, &s->lease));
     s->before_bytes = reclaim_before(&s->reclaim, &s->lease, &missing);
     assert_int_equal(missing, 0);
     return s;
@@ -119,13 +119,13 @@ static void readings_become_rarer_and_end(void **state) {
     assert_string_equal(text_get(&s->said),
             "1024.0 MiB of GPU 0 are still in use 10 s after some/cell: going on\n");
     int64_t missing, *again;
-    assert_true(pool_take(&s->pool, 1, false, &s->lease));
+    assert_true(pool_take(&s->pool, 1, -1, &s->lease));
     again = reclaim_before(&s->reclaim, &s->lease, &missing);
     assert_int_equal(missing, 1 << 30);
     // What was there before it, a cell need not give back.
     reclaim_wait(&s->reclaim, &s->pool, &s->lease, again, "next", before_ms);
     assert_int_equal(idle(s), 2);
-    assert_true(pool_take(&s->pool, 1, false, &s->lease));
+    assert_true(pool_take(&s->pool, 1, -1, &s->lease));
     free(reclaim_before(&s->reclaim, &s->lease, &missing));
     assert_int_equal(missing, 0);
     pool_give_back(&s->pool, &s->lease);

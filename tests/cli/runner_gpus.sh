@@ -122,6 +122,27 @@ run series.yaml --devices 1 --fresh
 expect "and asks for more than this run has at once" 0 '2 ok, 2 unsupported' \
     'unsupported +s/.*asks for 2 GPUs, this run has 1'
 
+matrix first <<'YAML'
+description: Does each GPU serve a cell that asks for it?
+defaults: {steps: 5, warmup_steps: 1, device: cuda, env: {MISBEHAVE: ok}}
+experiments:
+  - name: f
+    axes: {first_gpu: [1, 0]}
+    include: [{first_gpu: 1, ranks: 2, ddp: naive}, {first_gpu: 1, device: cpu, task: noop}]
+YAML
+for jobs in 1 4; do # the second cell finds the other GPU idle with 1, busy with 4
+    run first.yaml --fresh --jobs $jobs
+    expect "a cell names its first GPU" 0 '3 ok, 1 unsupported' \
+        'unsupported +f/.*asks for 2 GPUs behind the first 1, this run has 2'
+    for k in 0 1; do
+        saw=$(echo results/first/cells/f_first_gpu=$k-*/attempt-*[0-9] | tr ' ' '\n' | tail -n 1)
+        grep -qx "$k PCI_BUS_ID" "$saw/visible" ||
+            not_ok "and sees that: $(cat "$saw/visible")"
+        [ $pci = 0 ] || grep -qx "cpus ${near[k]}" "$saw/saw0" ||
+            not_ok "beside the CPUs near it: $(cat "$saw/saw0")"
+    done
+done
+
 matrix held <<'YAML'
 description: What if memory never comes back?
 defaults: {steps: 5, warmup_steps: 1, device: cuda}
