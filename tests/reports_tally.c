@@ -330,12 +330,10 @@ static void scaling_holds_ranks_against_the_like_one_rank_cell(void **state) {
     close_scene(&s);
 }
 
-// A cell that ran on GPUs `gpu` and the next.
 static size_t add_on(
         struct scene *s, const char *id, const char *settings, int gpu, double tps) {
     size_t at = folder_cell(&s->folder, "x", id, settings, NULL);
-    struct record *r = folder_attempt(&s->folder, at, STATUS_OK, tps, MIB);
-    json_object_set_new(r->provenance, "gpu_numbers", json_pack("[i,i]", gpu, gpu + 1));
+    folder_on_gpus(folder_attempt(&s->folder, at, STATUS_OK, tps, MIB), gpu);
     return at;
 }
 

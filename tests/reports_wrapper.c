@@ -164,12 +164,9 @@ static void lower_clocks_under_a_power_cap_are_told(void **state) {
     }
 }
 
-// A cell that ran on GPUs `gpu` and the next.
 static void add_on(
         struct scene *s, const char *id, const char *settings, int gpu, double tps) {
-    struct record *r = folder_ran(&s->folder, "a", id, settings, tps, MIB);
-    json_array_append_new(json_object_get(r->provenance, "gpus"), json_string("H100"));
-    json_object_set_new(r->provenance, "gpu_numbers", json_pack("[i,i]", gpu, gpu + 1));
+    folder_on_gpus(folder_ran(&s->folder, "a", id, settings, tps, MIB), gpu);
 }
 
 static void gpus_that_ran_alone_have_rows_of_their_own(void **state) {
@@ -226,8 +223,7 @@ static void ranks_that_share_cores_are_told(void **state) {
         struct record *r =
                 folder_ran(&s.folder, "a", "some", settings[i > 0], 190, MIB);
         if (i == 2) { // what has a GPU each shares none
-            json_array_append_new(
-                    json_object_get(r->provenance, "gpus"), json_string("H100"));
+            folder_on_gpus(r, 0);
         }
         scene_report(&s);
         (i == 1 ? scene_says : scene_is_silent)(&s, page, words);

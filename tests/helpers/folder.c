@@ -130,6 +130,12 @@ void folder_fact(struct record *r, const char *name, const char *value) {
     json_object_set_new(r->provenance, name, json_string(value));
 }
 
+void folder_on_gpus(struct record *r, int first) {
+    json_object_set_new(r->provenance, "gpus", json_pack("[s,s]", "H100", "H100"));
+    json_object_set_new(
+            r->provenance, "gpu_numbers", json_pack("[i,i]", first, first + 1));
+}
+
 static json_t *sample_provenance(void) {
     return json_pack("{s:s,s:s,s:s,s:s,s:i,s:I,s:[],s:s,s:s,s:s,s:i,s:i,s:i,s:i,s:i}",
             "worker_build", "0123abcd", "device", "cpu", "host", "bench", "cpu",

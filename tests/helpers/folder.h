@@ -46,6 +46,9 @@ void folder_broken_attempt(struct folder *f, size_t cell, const char *damage);
 void folder_metric(struct record *r, const char *name, double value);
 void folder_fact(struct record *r, const char *name, const char *value);
 
+/* It ran on GPU `first` of its machine and the next. */
+void folder_on_gpus(struct record *r, int first);
+
 /* Make `results` whole: its cells point into its plan. No cell may follow. */
 void folder_seal(struct folder *f);
 
