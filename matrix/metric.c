@@ -72,7 +72,8 @@ const struct metric metrics[] = {
                 "6 x parameters in matrix products + 12 x layers x d_model x mean "
                 "unmasked keys"},
         {"comm_bytes", "bytes", METRIC_SUM, true,
-                "gradient bytes that the ranks handed to communication in the window"},
+                "bytes that links carried for the ranks' collectives, in all steps of "
+                "training"},
         {"loss_scale", "", METRIC_RANK0, true, "loss scale after the last step"},
         {"skipped_steps", "steps", METRIC_RANK0, true,
                 "steps without an update because a gradient overflowed"},

@@ -2,10 +2,13 @@
 
 #include <errno.h>
 #include <limits.h>
+#include <math.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 
+#include "matrix/axes.h"
 #include "matrix/nearest.h"
 
 #define BIT(c) (1U << (c))
@@ -260,7 +263,31 @@ static bool parse_options(
     return true;
 }
 
+/* Numbers whose end the matrix language or this process's limits set. */
+static bool check_ends(const struct options *o, struct text *err) {
+    const int per_job = 4, beside = 32; // descriptors: of a cell that runs, of the rest
+    const double repeats = axes_get(PARAM_REPEATS)->maximum;
+    if (o->repeats > repeats) {
+        return text_fail(err,
+                "--repeats: found '%d', expected a whole number from 1 to %.0f",
+                o->repeats, repeats);
+    }
+    struct rlimit files = {0};
+    if (getrlimit(RLIMIT_NOFILE, &files) != 0 || files.rlim_cur == RLIM_INFINITY) {
+        return true;
+    }
+    double jobs = ((double)files.rlim_cur - beside) / per_job;
+    return o->jobs == 1 || o->jobs <= jobs ||
+           text_fail(err,
+                   "--jobs: found '%d', expected at most %.0f: the limit of open files "
+                   "is %.0f",
+                   o->jobs, fmax(1, floor(jobs)), (double)files.rlim_cur);
+}
+
 static bool check(struct options *o, struct text *err) {
+    if (!check_ends(o, err)) {
+        return false;
+    }
     if (o->help) {
         return true;
     }

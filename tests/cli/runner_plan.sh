@@ -72,6 +72,12 @@ run m.yaml --fersh
 expect "an unknown option names the nearest" 2 "'--fersh'.*'--fresh'"
 run m.yaml --jobs none
 expect "a number that is none is refused" 2 "--jobs: found 'none'"
+run m.yaml --jobs 100000000
+expect "so are more cells at a time than files may be open" 2 \
+    "--jobs: found '100000000', expected at most [0-9]*: the limit of open files is"
+run m.yaml --repeats 1001
+expect "and more repeats than a matrix may ask for" 2 \
+    "--repeats: found '1001', expected a whole number from 1 to 1000"
 run m.yaml --retry sometimes
 expect "an unknown status lists the known" 2 "'sometimes'.*oom_host"
 run m.yaml --devices 7
