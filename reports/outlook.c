@@ -150,7 +150,11 @@ static bool has_links(const struct outlook *o) {
 static struct forecast_setting setting_of(const struct outlook *o,
         const struct outlook_row *r, struct fabric fabrics[2]) {
     const struct outlook_base *b = o->bases + r->base;
-    fabrics[0] = fabrics[1] = o->question.links;
+    fabrics[0] = o->question.links;
+    if (r->nodes == 1 && fabrics->per_node < r->ranks) {
+        fabrics->per_node = r->ranks; // measured, on one host
+    }
+    fabrics[1] = fabrics[0];
     fabrics[0].curve = r->curve ? &r->curve->curve : NULL;
     fabrics[1].curve = r->beside ? &r->beside->curve : NULL;
     return (struct forecast_setting){.fabric = fabrics,
@@ -279,6 +283,7 @@ static void add_rows(struct outlook *o, const struct tallies *all, size_t base) 
                         : NULL;
         if (row && !row->measured) {
             row->measured = t;
+            row->nodes = 1; // runs of one host are all that there are
         }
     }
     for (int ddp = DDP_NAIVE; !any && ddp <= DDP_SHARDED; ddp++) {

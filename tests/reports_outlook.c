@@ -169,6 +169,23 @@ static void rows_that_all_share_cores_prove_nothing(void **state) {
     end(&v);
 }
 
+static void what_was_measured_ran_on_one_host(void **state) {
+    (void)state;
+    struct view v;
+    begin(&v);
+    v.question.links.per_node = 1;
+    add(&v.folder, "one", "threads=1", 20, 0);
+    add(&v.folder, "two", "threads=1 ranks=2 ddp=flat", 24, 2);
+    add_curve(&v.folder, "curve", "task=allreduce ranks=2", 2);
+    look(&v);
+    const struct outlook_row *r = v.outlook.rows;
+    assert_int_equal(r->ranks, 2);
+    assert_int_equal(r->nodes, 1);
+    assert_near(r->ring.step_ms, 22);
+    assert_int_equal(r[1].nodes, 4); // nobody has tried that
+    end(&v);
+}
+
 static void forecasts_start_from_the_first_gpu(void **state) {
     (void)state;
     struct view v;
@@ -433,6 +450,7 @@ int main(void) {
             cmocka_unit_test(errors_are_held_against_what_was_measured),
             cmocka_unit_test(ranks_that_share_cores_are_no_evidence),
             cmocka_unit_test(rows_that_all_share_cores_prove_nothing),
+            cmocka_unit_test(what_was_measured_ran_on_one_host),
             cmocka_unit_test(forecasts_start_from_the_first_gpu),
             cmocka_unit_test(the_slowdown_is_fitted_to_measured_backwards),
             cmocka_unit_test(the_curve_most_alike_is_taken),
