@@ -137,13 +137,14 @@ struct singles {
 
 static struct singles singles_of(
         const struct tally *o, const struct tally *const *sorted, size_t count) {
-    const struct tally *const *hit =
-            count ? bsearch(&o, sorted, count, sizeof *sorted, by_series) : NULL;
-    struct singles s = {hit, 0};
-    while (hit && s.items > sorted && by_series(s.items - 1, &o) == 0) {
+    struct singles s = {.items = bsearch(&o, sorted, count, sizeof *sorted, by_series)};
+    if (!s.items) {
+        return s;
+    }
+    while (s.items > sorted && by_series(s.items - 1, &o) == 0) {
         s.items--;
     }
-    while (hit && s.items + s.count < sorted + count &&
+    while (s.items + s.count < sorted + count &&
             by_series(s.items + s.count, &o) == 0) {
         s.count++;
     }

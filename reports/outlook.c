@@ -151,8 +151,8 @@ static struct forecast_setting setting_of(const struct outlook *o,
         const struct outlook_row *r, struct fabric fabrics[2]) {
     const struct outlook_base *b = o->bases + r->base;
     fabrics[0] = o->question.links;
-    if (r->nodes == 1 && fabrics->per_node < r->ranks) {
-        fabrics->per_node = r->ranks; // measured, on one host
+    if (r->measured) {
+        fabrics->per_node = r->ranks; // runs of one host are all that there are
     }
     fabrics[1] = fabrics[0];
     fabrics[0].curve = r->curve ? &r->curve->curve : NULL;
@@ -283,7 +283,7 @@ static void add_rows(struct outlook *o, const struct tallies *all, size_t base) 
                         : NULL;
         if (row && !row->measured) {
             row->measured = t;
-            row->nodes = 1; // runs of one host are all that there are
+            row->nodes = 1;
         }
     }
     for (int ddp = DDP_NAIVE; !any && ddp <= DDP_SHARDED; ddp++) {
@@ -417,9 +417,9 @@ static void add_base(
     struct outlook_base base = {.tally = t};
     struct text reason = {0};
     size_t before = o->row_count;
-    if (ranks_of(t) == 1 && stand_in(o, all, t) != t) {
-        text_addf(&reason, "it starts from the first GPU's, '%s'",
-                stand_in(o, all, t)->cell->id);
+    const struct tally *first = ranks_of(t) == 1 ? stand_in(o, all, t) : t;
+    if (first != t) {
+        text_addf(&reason, "it starts from the first GPU's, '%s'", first->cell->id);
         skip(o, t, text_get(&reason));
     } else if (!has_links(o) && !find_curve(o, t, 2, false)) {
         skip(o, t, "there is no all-reduce curve of its kind of device");

@@ -193,8 +193,7 @@ static size_t add_sharing(struct text *out, const struct outlook *o) {
         text_add(out, "In ");
         human_plural(out, sharing, "measured row");
         text_add(out, " ranks had more threads than the machine has cores and took "
-                      "turns: no error is told of them, and nothing fitted to them."
-                      "\n\n");
+                      "turns: nothing is fitted to them, and no error told.\n\n");
     }
     return sharing;
 }

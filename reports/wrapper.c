@@ -45,16 +45,19 @@ static size_t without_twins(
     return kept;
 }
 
-// The naive wrapper of the same kernel and ranks, within one table.
+static bool has_same_gpus(const struct tally *a, const struct tally *b) {
+    const struct params *p = &a->cell->params, *q = &b->cell->params;
+    return context_compare_value(p, q, PARAM_RANKS) == 0 &&
+           context_compare_value(p, q, PARAM_FIRST_GPU) == 0;
+}
+
+// The naive wrapper of the same kernel, ranks and GPUs, within one table.
 static const struct tally *naive_of(
         const struct tally *o, const struct tally *const *group, size_t count) {
     for (size_t i = 0; i < count; i++) {
         const struct params *p = &group[i]->cell->params;
         if (params_integer(p, PARAM_DDP) == DDP_NAIVE && tally_counts(group[i]) &&
-                params_integer(p, PARAM_RANKS) ==
-                        params_integer(&o->cell->params, PARAM_RANKS) &&
-                params_integer(p, PARAM_FIRST_GPU) ==
-                        params_integer(&o->cell->params, PARAM_FIRST_GPU) &&
+                has_same_gpus(group[i], o) &&
                 params_integer(p, PARAM_KERNEL) ==
                         params_integer(&o->cell->params, PARAM_KERNEL)) {
             return group[i];
@@ -133,10 +136,7 @@ static bool is_fastest(
         const struct tally *o, const struct tally *const *group, size_t count) {
     size_t others = 0;
     for (size_t i = 0; i < count; i++) {
-        const struct params *p = &group[i]->cell->params;
-        if (!tally_counts(group[i]) || group[i] == o ||
-                context_compare_value(p, &o->cell->params, PARAM_RANKS) ||
-                context_compare_value(p, &o->cell->params, PARAM_FIRST_GPU)) {
+        if (!tally_counts(group[i]) || group[i] == o || !has_same_gpus(group[i], o)) {
             continue;
         }
         others++;
@@ -162,6 +162,7 @@ static void put_efficiency(struct table *t, double efficiency) {
     }
 }
 
+/* The speed-up of shared-out work, whatever its other GPUs do alone. */
 static double over_one_rank(const struct tally *o) {
     return o->scaling_base ? stats_ratio(tally_metric(o, "tokens_per_s"),
                                      tally_metric(o->scaling_base, "tokens_per_s"))

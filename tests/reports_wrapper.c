@@ -301,9 +301,8 @@ static void a_batch_that_ranks_share_is_not_told_as_the_default(void **state) {
     }
     scene_report(&s);
     scene_says(&s, page,
-            "- `batch` together with `global_batch`: `shared` runs at 1.40× the speed "
-            "of "
-            "`2` (");
+            "- `batch` together with `global_batch`: "
+            "`shared` runs at 1.40× the speed of `2` (");
     scene_says(&s, page, "### `batch`, moving with `global_batch`");
     scene_is_silent(&s, page, "batch=12");
     scene_is_silent(&s, page, "`12`");
