@@ -2,7 +2,6 @@
 
 #include <errno.h>
 #include <limits.h>
-#include <math.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
@@ -265,23 +264,21 @@ static bool parse_options(
 
 /* Numbers whose end the matrix language or this process's limits set. */
 static bool check_ends(const struct options *o, struct text *err) {
-    const int per_job = 4, beside = 32; // descriptors: of a cell that runs, of the rest
+    const int per_job = 4; // descriptors: twice what the runner has for a cell
     const double repeats = axes_get(PARAM_REPEATS)->maximum;
     if (o->repeats > repeats) {
         return text_fail(err,
                 "--repeats: found '%d', expected a whole number from 1 to %.0f",
                 o->repeats, repeats);
     }
-    struct rlimit files = {0};
-    if (getrlimit(RLIMIT_NOFILE, &files) != 0 || files.rlim_cur == RLIM_INFINITY) {
-        return true;
-    }
-    double jobs = ((double)files.rlim_cur - beside) / per_job;
-    return o->jobs == 1 || o->jobs <= jobs ||
+    struct rlimit files = {.rlim_cur = RLIM_INFINITY};
+    (void)getrlimit(RLIMIT_NOFILE, &files);
+    rlim_t jobs = files.rlim_cur / per_job;
+    return o->jobs == 1 || (rlim_t)o->jobs <= jobs ||
            text_fail(err,
-                   "--jobs: found '%d', expected at most %.0f: the limit of open files "
-                   "is %.0f",
-                   o->jobs, fmax(1, floor(jobs)), (double)files.rlim_cur);
+                   "--jobs: found '%d', expected at most %llu: as many files may be "
+                   "open, at %d a cell",
+                   o->jobs, (unsigned long long)jobs, per_job);
 }
 
 static bool check(struct options *o, struct text *err) {

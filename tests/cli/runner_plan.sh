@@ -74,7 +74,7 @@ run m.yaml --jobs none
 expect "a number that is none is refused" 2 "--jobs: found 'none'"
 run m.yaml --jobs 100000000
 expect "so are more cells at a time than files may be open" 2 \
-    "--jobs: found '100000000', expected at most [0-9]*: the limit of open files is"
+    "--jobs: found '100000000', expected at most [0-9]*: as many files may be open"
 run m.yaml --repeats 1001
 expect "and more repeats than a matrix may ask for" 2 \
     "--repeats: found '1001', expected a whole number from 1 to 1000"
