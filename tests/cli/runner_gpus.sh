@@ -127,18 +127,18 @@ description: Does each GPU serve a cell that asks for it?
 defaults: {steps: 5, warmup_steps: 1, device: cuda, env: {MISBEHAVE: ok}}
 experiments:
   - name: f
-    axes: {first_gpu: [1, 0]}
+    axes: {first_gpu: [1, 0], batch: [4, 8]}
     include: [{first_gpu: 1, ranks: 2, ddp: naive}, {first_gpu: 1, device: cpu, task: noop}]
 YAML
-for jobs in 1 4; do # the second cell finds the other GPU idle with 1, busy with 4
-    run first.yaml --fresh --jobs $jobs
-    expect "a cell names its first GPU" 0 '3 ok, 1 unsupported' \
+for jobs in 1 4; do # its GPU is busy with 4, or another is idle
+    run first.yaml --out jobs$jobs --jobs $jobs
+    expect "a cell names its first GPU" 0 '5 ok, 1 unsupported' \
         'unsupported +f/.*asks for 2 GPUs behind the first 1, this run has 2'
-    for k in 0 1; do
-        saw=$(echo results/first/cells/f_first_gpu=$k-*/attempt-*[0-9] | tr ' ' '\n' | tail -n 1)
-        grep -qx "$k PCI_BUS_ID" "$saw/visible" ||
-            not_ok "and sees that: $(cat "$saw/visible")"
-        [ $pci = 0 ] || grep -qx "cpus ${near[k]}" "$saw/saw0" ||
+    for saw in jobs$jobs/first/cells/*first_gpu=[01],batch=*/attempt-1; do
+        gpu=$(sed 's/.*first_gpu=\(.\).*/\1/' <<<"$saw")
+        grep -qx "$gpu PCI_BUS_ID" "$saw/visible" ||
+            not_ok "with --jobs $jobs $saw saw $(cat "$saw/visible")"
+        [ $pci = 0 ] || grep -qx "cpus ${near[gpu]}" "$saw/saw0" ||
             not_ok "beside the CPUs near it: $(cat "$saw/saw0")"
     done
 done
