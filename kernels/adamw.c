@@ -6,8 +6,8 @@
 bool REF(adamw)(struct stream *stream, struct tensor *weights, struct tensor *master,
         struct tensor *first_moment, struct tensor *second_moment,
         const struct tensor *grads, const struct tensor *decayed,
-        const struct tensor *control, const struct adamw_options *options,
-        struct kernel_error *err) {
+        const struct tensor *owned, const struct tensor *control,
+        const struct adamw_options *options, struct kernel_error *err) {
     (void)stream;
     (void)err;
     if (load(control, CONTROL_OVERFLOW) != 0) {
@@ -17,21 +17,27 @@ bool REF(adamw)(struct stream *stream, struct tensor *weights, struct tensor *ma
     double lr = load(control, CONTROL_LR), updates = load(control, CONTROL_UPDATES);
     double correct1 = 1 - pow(b1, updates), correct2 = 1 - pow(b2, updates);
     const uint8_t *map = tensor_given(decayed) ? decayed->data : NULL;
-    int64_t count = tensor_count(master);
-    assert(tensor_count(weights) == count && tensor_count(grads) == count);
+    const int32_t *numbers = tensor_given(owned) ? owned->data : NULL;
+    bool apart = weights->data != master->data;
+    int64_t count = tensor_count(first_moment);
+    assert(numbers || tensor_count(weights) == count);
     for (int64_t i = 0; i < count; i++) {
-        double g = (double)load(grads, i) * load(control, CONTROL_GRAD_FACTOR);
+        int64_t in_chunk = i % NORM_CHUNK;
+        int64_t place = numbers ? (int64_t)numbers[i / NORM_CHUNK] * NORM_CHUNK + in_chunk
+                                : i;
+        int64_t own = apart ? i : place; // in the master
+        double g = (double)load(grads, place) * load(control, CONTROL_GRAD_FACTOR);
         double m = b1 * load(first_moment, i) + (1 - b1) * g;
         double v = b2 * load(second_moment, i) + (1 - b2) * g * g;
-        double w = load(master, i);
-        bool decays = !map || map[i / ADAMW_BLOCK];
+        double w = load(master, own);
+        bool decays = !map || map[place / ADAMW_BLOCK];
         double decay = decays ? options->weight_decay : 0;
         double step = m / correct1 / (sqrt(v / correct2) + options->epsilon);
         store(first_moment, i, m);
         store(second_moment, i, v);
-        store(master, i, w - lr * (step + decay * w));
-        if (weights->data != master->data) {
-            store(weights, i, load(master, i));
+        store(master, own, w - lr * (step + decay * w));
+        if (apart) {
+            store(weights, place, load(master, own));
         }
     }
     return true;

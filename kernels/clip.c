@@ -4,12 +4,15 @@
 #include "kernels/reference.h"
 
 bool REF(norm_partials)(struct stream *stream, struct tensor *partials,
-        const struct tensor *grads, struct kernel_error *err) {
+        const struct tensor *grads, const struct tensor *owned,
+        struct kernel_error *err) {
     (void)stream;
     (void)err;
     int64_t count = tensor_count(grads), chunks = tensor_count(partials);
-    assert(chunks == (count + NORM_CHUNK - 1) / NORM_CHUNK);
-    for (int64_t chunk = 0; chunk < chunks; chunk++) {
+    const int32_t *numbers = tensor_given(owned) ? owned->data : NULL;
+    assert(numbers || chunks == (count + NORM_CHUNK - 1) / NORM_CHUNK);
+    for (int64_t k = 0; k < (numbers ? tensor_count(owned) : chunks); k++) {
+        int64_t chunk = numbers ? numbers[k] : k;
         int64_t end =
                 (chunk + 1) * NORM_CHUNK < count ? (chunk + 1) * NORM_CHUNK : count;
         double sum = 0;

@@ -373,11 +373,16 @@ struct kernels {
             bool accumulate, struct kernel_error *);
 
     /* -- optimizer ---------------------------------------------------------------
-     * norm_partials: one sum of squares per NORM_CHUNK elements, in fixed order, so the
-     * norm does not depend on how the gradient is cut into shards. A partial is not
-     * finite where an element is not. partials is F32 (F64) [⌈count/NORM_CHUNK⌉]. */
+     * Weights and gradients come in chunks of NORM_CHUNK elements. `owned`, I32, lists
+     * those that this rank sums and updates, by number, each once; absent: all.
+     *
+     * norm_partials: one sum of squares a chunk, at the chunk's place, in fixed order,
+     * so the norm does not depend on who sums what; partials of other chunks stay. A
+     * partial is not finite where an element is not. partials is F32 (F64)
+     * [⌈count/NORM_CHUNK⌉], or longer where `owned` is given. */
     bool (*norm_partials)(struct stream *, struct tensor *partials,
-            const struct tensor *grads, struct kernel_error *);
+            const struct tensor *grads, const struct tensor *owned,
+            struct kernel_error *);
     /* From the partials (all of them, of every shard), with s = CONTROL_LOSS_SCALE:
      * GRAD_NORM = √Σ ÷ s. Where Σ is finite: GRAD_FACTOR = min(1, clip ÷ norm) ÷ s,
      * OVERFLOW = 0, UPDATES += 1. Else GRAD_FACTOR = 0, OVERFLOW = 1, SKIPPED += 1,
@@ -388,14 +393,16 @@ struct kernels {
             const struct clip_options *options, struct kernel_error *);
     /* One AdamW step (decoupled decay, Loshchilov & Hutter) at control's lr, factor and
      * update count; nothing where CONTROL_OVERFLOW. `weights` is the model's copy: the
-     * rounded master, or the master itself (same data pointer). Weight decay applies
-     * to blocks of ADAMW_BLOCK elements whose `decayed` is 1; absent: to all. */
+     * rounded master, or the master itself (same data pointer). Where `owned` is given,
+     * moments, and a master of their own, hold its chunks alone, in its order. Weight
+     * decay applies to blocks of ADAMW_BLOCK elements whose `decayed` is 1; absent: to
+     * all. */
     bool (*adamw)(struct stream *, struct tensor *weights, struct tensor *master,
             struct tensor *first_moment, struct tensor *second_moment,
             const struct tensor *grads,
             const struct tensor *decayed /* U8 [⌈count/ADAMW_BLOCK⌉] or absent */,
-            const struct tensor *control, const struct adamw_options *options,
-            struct kernel_error *);
+            const struct tensor *owned, const struct tensor *control,
+            const struct adamw_options *options, struct kernel_error *);
 };
 
 /* The optional entries of that name. */

@@ -147,13 +147,13 @@ bool REF(loss_sum)(struct stream *, struct tensor *control, const struct tensor 
         struct kernel_error *);
 
 bool REF(norm_partials)(struct stream *, struct tensor *partials,
-        const struct tensor *grads, struct kernel_error *);
+        const struct tensor *grads, const struct tensor *owned, struct kernel_error *);
 bool REF(clip)(struct stream *, struct tensor *control, const struct tensor *partials,
         const struct clip_options *options, struct kernel_error *);
 bool REF(adamw)(struct stream *, struct tensor *weights, struct tensor *master,
         struct tensor *first_moment, struct tensor *second_moment,
         const struct tensor *grads, const struct tensor *decayed,
-        const struct tensor *control, const struct adamw_options *options,
-        struct kernel_error *);
+        const struct tensor *owned, const struct tensor *control,
+        const struct adamw_options *options, struct kernel_error *);
 
 #endif

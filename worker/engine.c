@@ -156,6 +156,30 @@ static bool fill_decayed(struct engine *e, struct kernel_error *why) {
     return good;
 }
 
+/* Shards are whole chunks, so that the optimizer finds them by number. */
+static bool fill_owned(struct engine *e, struct kernel_error *why) {
+    struct tensor *owned = engine_tensor(&e->training, e->training.owned);
+    if (!tensor_given(owned)) {
+        return true;
+    }
+    const struct shards *shards = &e->ddp.shards;
+    size_t bytes = tensor_bytes(owned);
+    int32_t *numbers = text_allocate(bytes);
+    for (int k = 0; k < shards->count; k++) {
+        const struct shard *s = &shards->items[k];
+        assert(s->from % NORM_CHUNK == 0 && s->count % NORM_CHUNK == 0);
+        for (int64_t i = 0; i < s->count / NORM_CHUNK; i++) {
+            numbers[s->state / NORM_CHUNK + i] = (int32_t)(s->from / NORM_CHUNK + i);
+        }
+    }
+    const struct kernels *k = e->options.kernels;
+    struct stream *stream = e->options.stream;
+    bool good = k->copy(stream, COPY_TO_DEVICE, owned->data, numbers, bytes, why) &&
+                k->stream_synchronize(stream, why);
+    free(numbers);
+    return good;
+}
+
 static bool fill_control(struct engine *e, struct text *err) {
     struct device_access access = engine_access(e);
     bool scaled = params_integer(&e->params, PARAM_PRECISION) == PRECISION_FP16 &&
@@ -171,7 +195,7 @@ static bool fill_control(struct engine *e, struct text *err) {
 }
 
 static bool fill_all(struct engine *e, struct kernel_error *why, struct text *err) {
-    if (!fill_state(e, why) || !fill_decayed(e, why)) {
+    if (!fill_state(e, why) || !fill_decayed(e, why) || !fill_owned(e, why)) {
         return text_fail(err, "cannot fill memory: %s", why->sentence);
     }
     return fill_control(e, err) && fill_parameters(e, err);

@@ -47,6 +47,19 @@ static bool is_embedding(enum op_kind kind) {
     return kind == OP_EMBEDDING_FORWARD || kind == OP_EMBEDDING_BACKWARD;
 }
 
+/* How much of operand `k` the optimizer walks, where a rank updates its chunks alone:
+ * of weights and gradients, of which it has all, only those. */
+static double owned_share(const struct program *p, const struct op *op, int k) {
+    int id = op->operands.id[k];
+    bool norm = op->kind == OP_NORM_PARTIALS && k == 0;
+    bool whole = norm || id == p->weights || id == p->grads || id == p->decayed;
+    if (p->owned == ABSENT || !whole) {
+        return 1;
+    }
+    double all = (double)tensor_count(&p->tensors[p->grads].tensor);
+    return (double)tensor_count(&p->tensors[p->owned].tensor) * NORM_CHUNK / all;
+}
+
 /* Rows that an embedding's ops look up or add to: no more than there are tokens. */
 static double touched_bytes(const struct program *p, const struct op *op, int k) {
     const struct tensor *t = &p->tensors[op->operands.id[k]].tensor;
@@ -57,6 +70,9 @@ static double touched_bytes(const struct program *p, const struct op *op, int k)
     if (op_communicates(op->kind)) {
         double moved = (double)(op->to - op->from) * (double)dtype_size(t->type);
         return moved < all ? moved : all; // a gather's source is one rank's
+    }
+    if (op->kind == OP_ADAMW || op->kind == OP_NORM_PARTIALS) {
+        return all * owned_share(p, op, k);
     }
     bool table = is_embedding(op->kind) && t->rank == 2 && t->type != DTYPE_I32;
     if (!table) {

@@ -3,6 +3,8 @@
 #include <assert.h>
 #include <stdlib.h>
 
+#include "worker/round.h"
+
 /* Tensors of one block's parameters or of their gradients; biases ABSENT for llama. */
 struct layer {
     int norm1, norm1_bias, qkv, qkv_bias, proj, proj_bias;
@@ -420,7 +422,7 @@ static int arena(const struct builder *b, enum memory_owner owner, const char *n
 }
 
 /* Batches of all micro-steps lie behind the two control blocks, training's first;
- * behind them, which parameters decay. */
+ * behind them, which parameters decay, and where not all, which are this rank's. */
 static void declare_staging(const struct builder *b, bool training) {
     const struct shape *m = b->m;
     struct program *p = b->p;
@@ -438,8 +440,14 @@ static void declare_staging(const struct builder *b, bool training) {
     p->decayed = !training ? ABSENT
                            : program_fixed(p, OWNER_LIBRARY, "decayed",
                                      program_shape(DTYPE_U8, blocks, 0, 0, 0),
-                                     (behind + MEMORY_ALIGN - 1) / MEMORY_ALIGN *
-                                             MEMORY_ALIGN);
+                                     round_up(behind, MEMORY_ALIGN));
+    behind = round_up(behind, MEMORY_ALIGN) + blocks;
+    int64_t owned = b->parameters->owned;
+    p->owned = !training || owned == b->parameters->elements
+                       ? ABSENT
+                       : program_fixed(p, OWNER_LIBRARY, "owned",
+                                 program_shape(DTYPE_I32, owned / NORM_CHUNK, 0, 0, 0),
+                                 round_up(behind, MEMORY_ALIGN));
     p->targets =
             program_view(p, targets, 0, program_shape(DTYPE_I32, m->rows, 0, 0, 0));
 }

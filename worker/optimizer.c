@@ -61,41 +61,38 @@ static void declare_partials(
     struct ddp_part parts[DDP_PARTS];
     int count = ddp_parts(d, p, elements, parts);
     for (int k = count - 1; k >= 0; k--) {
-        for (int i = d->shards.count - 1; i >= 0; i--) {
-            const struct shard *s = &d->shards.items[i];
-            int64_t end = s->from + s->count;
-            int64_t from = s->from > parts[k].from ? s->from : parts[k].from;
-            int64_t to = end < parts[k].to ? end : parts[k].to;
-            if (from >= to) {
-                continue;
-            }
-            struct op op = {.kind = OP_NORM_PARTIALS,
-                    .phase = k + 1 < count ? PHASE_REDUCE : PHASE_OPTIMIZER};
-            op.operands.id[0] =
-                    slice(p, partials, from / NORM_CHUNK, chunks_of(to - from));
-            op.operands.id[1] = slice(p, p->grads, from, to - from);
-            program_insert(p, parts[k].behind, &op);
+        int64_t from = parts[k].from, part = parts[k].to - from;
+        if (part == 0) {
+            continue;
         }
+        struct op op = {.kind = OP_NORM_PARTIALS,
+                .phase = k + 1 < count ? PHASE_REDUCE : PHASE_OPTIMIZER};
+        op.operands.id[0] = slice(p, partials, from / NORM_CHUNK, chunks_of(part));
+        op.operands.id[1] = slice(p, p->grads, from, part);
+        program_insert(p, parts[k].behind, &op);
     }
+}
+
+/* Each rank's own partials among zeros, added up. */
+static int declare_spread_norm(struct program *p, struct tensor shape) {
+    int partials = declare_spread_partials(p, shape);
+    program_add(p, OP_ZERO, (struct operands){{partials}});
+    program_add(p, OP_NORM_PARTIALS, (struct operands){{partials, p->grads, p->owned}});
+    program_add(p, OP_ALL_REDUCE, (struct operands){{partials}})->to =
+            tensor_count(&p->tensors[partials].tensor);
+    program_add(p, OP_COMM_WAIT, (struct operands){{partials}});
+    return partials;
 }
 
 static int declare_norm(
         struct program *p, const struct parameters *parameters, const struct ddp *d) {
     struct tensor shape = program_shape(p->tensors[p->control].tensor.type,
             chunks_of(parameters->elements), 0, 0, 0);
-    bool spread = d->wrapper == DDP_SHARDED;
-    int partials =
-            spread ? declare_spread_partials(p, shape)
-                   : program_tensor(p, OWNER_ACTIVATIONS, "norm_partials", shape);
-    if (spread) { // in front of what writes them, which goes to the program's end
-        program_add(p, OP_ZERO, (struct operands){{partials}});
+    if (p->owned != ABSENT) {
+        return declare_spread_norm(p, shape);
     }
+    int partials = program_tensor(p, OWNER_ACTIVATIONS, "norm_partials", shape);
     declare_partials(p, parameters->elements, d, partials);
-    if (spread) {
-        program_add(p, OP_ALL_REDUCE, (struct operands){{partials}})->to =
-                tensor_count(&p->tensors[partials].tensor);
-        program_add(p, OP_COMM_WAIT, (struct operands){{partials}});
-    }
     return partials;
 }
 
@@ -104,19 +101,7 @@ void optimizer_declare(
     p->phase = PHASE_OPTIMIZER;
     int partials = declare_norm(p, parameters, d);
     program_add(p, OP_CLIP, (struct operands){{p->control, partials}});
-    for (int i = 0; i < d->shards.count; i++) {
-        const struct shard *s = &d->shards.items[i];
-        int64_t blocks = (s->count + ADAMW_BLOCK - 1) / ADAMW_BLOCK;
-        int weights = slice(p, p->weights, s->from, s->count);
-        program_add(p, OP_ADAMW,
-                (struct operands){{weights,
-                        p->master == p->weights
-                                ? weights
-                                : slice(p, p->master, s->state, s->count),
-                        slice(p, p->first_moment, s->state, s->count),
-                        slice(p, p->second_moment, s->state, s->count),
-                        slice(p, p->grads, s->from, s->count),
-                        slice(p, p->decayed, s->from / ADAMW_BLOCK, blocks),
-                        p->control}});
-    }
+    program_add(p, OP_ADAMW,
+            (struct operands){{p->weights, p->master, p->first_moment, p->second_moment,
+                    p->grads, p->decayed, p->owned, p->control}});
 }

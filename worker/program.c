@@ -31,9 +31,9 @@ static const struct {
         [OP_REDUCE_SCATTER] = {"reduce_scatter", "m"},
         [OP_ALL_GATHER] = {"all_gather", "wr"},
         [OP_COMM_WAIT] = {"comm_wait", "m"},
-        [OP_NORM_PARTIALS] = {"norm_partials", "wr"},
+        [OP_NORM_PARTIALS] = {"norm_partials", "wrr"},
         [OP_CLIP] = {"clip", "mr"},
-        [OP_ADAMW] = {"adamw", "wmmmrrr"},
+        [OP_ADAMW] = {"adamw", "wmmmrrrr"},
 };
 
 const char *op_phase_name(enum phase phase) {

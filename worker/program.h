@@ -102,6 +102,7 @@ struct program {
     int weights, grads;  /* whole arenas, [parameters.elements] */
     int master, first_moment, second_moment;
     int decayed;        /* U8, by ADAMW_BLOCK elements: weight decay applies */
+    int owned;          /* I32, the chunks that this rank updates; ABSENT: all */
     int *weight, *grad; /* by parameter: views of `weights` and `grads` */
 };
 

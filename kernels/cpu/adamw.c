@@ -5,8 +5,8 @@
 bool CPU(adamw)(struct stream *stream, struct tensor *weights, struct tensor *master,
         struct tensor *first_moment, struct tensor *second_moment,
         const struct tensor *grads, const struct tensor *decayed,
-        const struct tensor *control, const struct adamw_options *options,
-        struct kernel_error *err) {
+        const struct tensor *owned, const struct tensor *control,
+        const struct adamw_options *options, struct kernel_error *err) {
     (void)err;
     const float *told = control->data;
     if (told[CONTROL_OVERFLOW] != 0) {
@@ -20,19 +20,24 @@ bool CPU(adamw)(struct stream *stream, struct tensor *weights, struct tensor *ma
     float shrink = (float)(1 - (double)told[CONTROL_LR] * options->weight_decay);
     const uint8_t *map = tensor_given(decayed) ? decayed->data : NULL;
     float epsilon = options->epsilon, *all = master->data;
-    int64_t count = tensor_count(master);
-    assert(tensor_count(weights) == count && tensor_count(grads) == count);
-    int threads = threads_for(stream, 4 * tensor_bytes(master));
+    const int32_t *numbers = tensor_given(owned) ? owned->data : NULL;
+    bool apart = weights->data != master->data;
+    int64_t count = tensor_count(first_moment);
+    assert(numbers || tensor_count(weights) == count);
+    int threads = threads_for(stream, 4 * tensor_bytes(first_moment));
 #pragma omp parallel for schedule(static) num_threads(threads) if (threads > 1)
     for (int64_t at = 0; at < count; at += CHUNK) {
         float room[CHUNK] ALIGNED;
-        int64_t n = min_of(CHUNK, count - at);
-        const float *grad = read_floats(room, grads, at, n);
-        float *m = (float *)first_moment->data + at, *w = all + at;
+        int64_t n = min_of(CHUNK, count - at), place = at;
+        if (numbers) {
+            place = (int64_t)numbers[at / NORM_CHUNK] * NORM_CHUNK + at % NORM_CHUNK;
+        }
+        const float *grad = read_floats(room, grads, place, n);
+        float *m = (float *)first_moment->data + at, *w = all + (apart ? at : place);
         float *v = (float *)second_moment->data + at;
         for (int64_t from = 0; from < n; from += ADAMW_BLOCK) {
             int64_t to = min_of(from + ADAMW_BLOCK, n);
-            float keep = !map || map[(at + from) / ADAMW_BLOCK] ? shrink : 1;
+            float keep = !map || map[(place + from) / ADAMW_BLOCK] ? shrink : 1;
 #pragma omp simd
             for (int64_t i = from; i < to; i++) {
                 float g = grad[i] * factor;
@@ -41,8 +46,8 @@ bool CPU(adamw)(struct stream *stream, struct tensor *weights, struct tensor *ma
                 w[i] = keep * w[i] - rate * m[i] / (sqrtf(v[i]) * spread + epsilon);
             }
         }
-        if (weights->data != master->data) {
-            store_floats(weights, at, w, n);
+        if (apart) {
+            store_floats(weights, place, w, n);
         }
     }
     return true;

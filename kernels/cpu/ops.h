@@ -70,11 +70,11 @@ bool CPU(classifier)(struct stream *, struct tensor *losses, struct tensor *corr
         struct kernel_error *);
 
 bool CPU(norm_partials)(struct stream *, struct tensor *partials,
-        const struct tensor *grads, struct kernel_error *);
+        const struct tensor *grads, const struct tensor *owned, struct kernel_error *);
 bool CPU(adamw)(struct stream *, struct tensor *weights, struct tensor *master,
         struct tensor *first_moment, struct tensor *second_moment,
         const struct tensor *grads, const struct tensor *decayed,
-        const struct tensor *control, const struct adamw_options *options,
-        struct kernel_error *);
+        const struct tensor *owned, const struct tensor *control,
+        const struct adamw_options *options, struct kernel_error *);
 
 #endif

@@ -35,11 +35,19 @@ __device__ __forceinline__ void update(
     *w = k.keep * *w - k.rate * *m / (sqrtf(*v) * k.spread + k.epsilon);
 }
 
+/*
+ * Where element `at` of the moments lies in weights and gradients; elements of one
+ * chunk lie together.
+ */
+__device__ __forceinline__ int64_t place_of(const int32_t *owned, int64_t at) {
+    return owned ? (int64_t)owned[at / NORM_CHUNK] * NORM_CHUNK + at % NORM_CHUNK : at;
+}
+
 /* weights is NULL where the master is the model's own. */
 template <class W, class G>
 __global__ static void __launch_bounds__(ELEMENTWISE_THREADS)
         adamw(W *weights, float *master, float *first, float *second, const G *grads,
-                const uint8_t *decayed, const float *control,
+                const uint8_t *decayed, const int32_t *owned, const float *control,
                 struct constants constants, int64_t count) {
     constexpr int N = span_of<float>();
     typedef span<float, N> part;
@@ -48,12 +56,13 @@ __global__ static void __launch_bounds__(ELEMENTWISE_THREADS)
     }
     int64_t at = N * ((int64_t)blockIdx.x * blockDim.x + threadIdx.x);
     if (at + N <= count) {
-        span<G, N> g = span<G, N>::load_once(grads + at);
+        int64_t place = place_of(owned, at), own = weights ? at : place;
+        span<G, N> g = span<G, N>::load_once(grads + place);
         part m = part::load_once(first + at), v = part::load_once(second + at);
-        part w = part::load_once(master + at);
+        part w = part::load_once(master + own);
         struct moves moves = moves_of(constants, control);
         // A thread's elements lie in one block: N divides ADAMW_BLOCK.
-        if (decayed && !decayed[at / ADAMW_BLOCK]) {
+        if (decayed && !decayed[place / ADAMW_BLOCK]) {
             moves.keep = 1.f;
         }
         span<W, N> rounded;
@@ -64,20 +73,21 @@ __global__ static void __launch_bounds__(ELEMENTWISE_THREADS)
         }
         m.store_once(first + at);
         v.store_once(second + at);
-        w.store_once(master + at);
+        w.store_once(master + own);
         if (weights) {
-            rounded.store(weights + at);
+            rounded.store(weights + place);
         }
         return;
     }
     for (; at < count; at++) {
+        int64_t place = place_of(owned, at), own = weights ? at : place;
         struct moves moves = moves_of(constants, control);
-        if (decayed && !decayed[at / ADAMW_BLOCK]) {
+        if (decayed && !decayed[place / ADAMW_BLOCK]) {
             moves.keep = 1.f;
         }
-        update(&master[at], &first[at], &second[at], to_float(grads[at]), moves);
+        update(&master[own], &first[at], &second[at], to_float(grads[place]), moves);
         if (weights) {
-            weights[at] = from_float<W>(master[at]);
+            weights[place] = from_float<W>(master[own]);
         }
     }
 }
@@ -85,11 +95,13 @@ __global__ static void __launch_bounds__(ELEMENTWISE_THREADS)
 extern "C" bool cuda_adamw(struct stream *stream, struct tensor *weights,
         struct tensor *master, struct tensor *first_moment,
         struct tensor *second_moment, const struct tensor *grads,
-        const struct tensor *decayed, const struct tensor *control,
-        const struct adamw_options *options, struct kernel_error *err) {
-    int64_t count = tensor_count(master);
-    assert(tensor_count(weights) == count && tensor_count(grads) == count);
-    assert(tensor_count(first_moment) == count && tensor_count(second_moment) == count);
+        const struct tensor *decayed, const struct tensor *owned,
+        const struct tensor *control, const struct adamw_options *options,
+        struct kernel_error *err) {
+    int64_t count = tensor_count(first_moment);
+    assert(tensor_count(second_moment) == count);
+    assert(tensor_given(owned) ? tensor_count(owned) * NORM_CHUNK == count
+                               : tensor_count(weights) == count);
     assert(master->type == DTYPE_F32 && first_moment->type == DTYPE_F32 &&
             second_moment->type == DTYPE_F32 && control->type == DTYPE_F32);
     double b1 = options->beta1, b2 = options->beta2;
@@ -109,6 +121,7 @@ extern "C" bool cuda_adamw(struct stream *stream, struct tensor *weights,
                             (float *)second_moment->data, (const G *)grads->data,
                             tensor_given(decayed) ? (const uint8_t *)decayed->data
                                                   : NULL,
+                            tensor_given(owned) ? (const int32_t *)owned->data : NULL,
                             (const float *)control->data, constants, count)));
     return cuda_launched("adamw", err);
 }

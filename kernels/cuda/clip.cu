@@ -9,10 +9,12 @@
 #define THREADS 512
 
 template <class T>
-__global__ static void norm_partials(float *partials, const T *grads, int64_t count) {
+__global__ static void norm_partials(
+        float *partials, const T *grads, const int32_t *owned, int64_t count) {
     constexpr int N = span_of<T>();
     __shared__ float room[WARP];
-    int64_t begin = (int64_t)blockIdx.x * NORM_CHUNK;
+    int64_t number = owned ? owned[blockIdx.x] : blockIdx.x;
+    int64_t begin = number * NORM_CHUNK;
     int size = (int)(count - begin < NORM_CHUNK ? count - begin : NORM_CHUNK);
     const T *chunk = grads + begin;
     float total = 0.f;
@@ -31,7 +33,7 @@ __global__ static void norm_partials(float *partials, const T *grads, int64_t co
     }
     total = block_sum(total, room);
     if (threadIdx.x == 0) {
-        partials[blockIdx.x] = total;
+        partials[number] = total;
     }
 }
 
@@ -81,15 +83,19 @@ __global__ static void clip(float *control, const float *partials, int64_t count
 }
 
 extern "C" bool cuda_norm_partials(struct stream *stream, struct tensor *partials,
-        const struct tensor *grads, struct kernel_error *err) {
+        const struct tensor *grads, const struct tensor *owned,
+        struct kernel_error *err) {
     int64_t count = tensor_count(grads), chunks = tensor_count(partials);
-    assert(chunks == ceil_div(count, NORM_CHUNK) && partials->type == DTYPE_F32);
-    if (count == 0) {
+    const int32_t *numbers = tensor_given(owned) ? (const int32_t *)owned->data : NULL;
+    assert(numbers || chunks == ceil_div(count, NORM_CHUNK));
+    assert(partials->type == DTYPE_F32);
+    int64_t blocks = numbers ? tensor_count(owned) : chunks;
+    if (blocks == 0) {
         return true;
     }
     DISPATCH(grads->type, T,
-            norm_partials<<<(unsigned)chunks, THREADS, 0, stream->handle>>>(
-                    (float *)partials->data, (const T *)grads->data, count));
+            norm_partials<<<(unsigned)blocks, THREADS, 0, stream->handle>>>(
+                    (float *)partials->data, (const T *)grads->data, numbers, count));
     return cuda_launched("norm_partials", err);
 }
 

@@ -89,14 +89,14 @@ bool cuda_loss_sum(struct stream *, struct tensor *control, const struct tensor 
         struct kernel_error *);
 
 bool cuda_norm_partials(struct stream *, struct tensor *partials,
-        const struct tensor *grads, struct kernel_error *);
+        const struct tensor *grads, const struct tensor *owned, struct kernel_error *);
 bool cuda_clip(struct stream *, struct tensor *control, const struct tensor *partials,
         const struct clip_options *options, struct kernel_error *);
 bool cuda_adamw(struct stream *, struct tensor *weights, struct tensor *master,
         struct tensor *first_moment, struct tensor *second_moment,
         const struct tensor *grads, const struct tensor *decayed,
-        const struct tensor *control, const struct adamw_options *options,
-        struct kernel_error *);
+        const struct tensor *owned, const struct tensor *control,
+        const struct adamw_options *options, struct kernel_error *);
 
 #ifdef __cplusplus
 }

@@ -111,6 +111,7 @@ static double fill_value(const struct operand *o, uint64_t *state) {
     case FILL_LARGE:
         return scale * 30 * normal(state);
     case FILL_ZERO:
+    case FILL_OWNED:
     case FILL_CONTROL:
         return 0;
     case FILL_TINY:
@@ -132,6 +133,9 @@ void check_fill(struct tensor *t, const struct operand *o, uint64_t seed) {
     uint64_t state = seed * 7919 + 1;
     for (int64_t i = 0; i < tensor_count(t); i++) {
         check_set(t, i, fill_value(o, &state));
+    }
+    for (int64_t i = 0; o->fill == FILL_OWNED && i < tensor_count(t); i++) {
+        check_set(t, i, (double)(o->below - 1 - 2 * i));
     }
     if (o->fill == FILL_CONTROL) {
         check_set(t, CONTROL_LR, 1e-3);

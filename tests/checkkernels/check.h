@@ -32,6 +32,7 @@ enum fill {
     FILL_POSITIVE, /* from 0.1 to 2 */
     FILL_INDEX,    /* I32 from 0 to `below` − 1 */
     FILL_TARGET,   /* the same, one in eight −1 */
+    FILL_OWNED,    /* I32: `below` − 1, `below` − 3, … */
     FILL_CONTROL   /* a control block amid training; `below` 1: after an overflow */
 };
 
