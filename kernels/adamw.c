@@ -23,8 +23,8 @@ bool REF(adamw)(struct stream *stream, struct tensor *weights, struct tensor *ma
     assert(numbers || tensor_count(weights) == count);
     for (int64_t i = 0; i < count; i++) {
         int64_t in_chunk = i % NORM_CHUNK;
-        int64_t place = numbers ? (int64_t)numbers[i / NORM_CHUNK] * NORM_CHUNK + in_chunk
-                                : i;
+        int64_t place =
+                numbers ? (int64_t)numbers[i / NORM_CHUNK] * NORM_CHUNK + in_chunk : i;
         int64_t own = apart ? i : place; // in the master
         double g = (double)load(grads, place) * load(control, CONTROL_GRAD_FACTOR);
         double m = b1 * load(first_moment, i) + (1 - b1) * g;

@@ -138,8 +138,8 @@ static void one_bad_gradient_makes_its_partial_bad(void **state) {
         step_open(&s, kernels_cpu());
         memset(g, 0, sizeof(g));
         g[NORM_CHUNK + 1] = bad[i];
-        assert_true(s.k->norm_partials(
-                s.stream, &s.partials_tensor, &grads, NULL, &s.err));
+        assert_true(
+                s.k->norm_partials(s.stream, &s.partials_tensor, &grads, NULL, &s.err));
         assert_true(s.partials[0] == 0 && !isfinite(s.partials[1]));
         s.k->stream_destroy(s.stream);
     }

@@ -143,6 +143,28 @@ static void bucket_sizes_change_no_bit_where_tokens_are_gathered(void **state) {
     }
 }
 
+static enum comm_share share_of(const char *words) {
+    struct text err = {0};
+    struct cell c;
+    size_t bytes;
+    enum comm_share share;
+    cell_init(&c, kernels_cpu(), words);
+    c.options.world = 2;
+    assert_true(engine_comm_needs(&c.options, &bytes, &share, &err));
+    cell_destroy(&c);
+    return share;
+}
+
+static void communication_beside_work_leaves_it_the_device(void **state) {
+    (void)state;
+    assert_int_equal(share_of("ranks=2 ddp=naive"), COMM_SHARE_ALL);
+    assert_int_equal(share_of("ranks=2 ddp=flat"), COMM_SHARE_ALL);
+    assert_int_equal(share_of("ranks=2 ddp=bucketed"), COMM_SHARE_FEW);
+    assert_int_equal(share_of("ranks=2 ddp=sharded"), COMM_SHARE_LEAST);
+    assert_int_equal(share_of(LONG "ranks=2 ddp=bucketed batch=2"), COMM_SHARE_FEW);
+    assert_int_equal(share_of(LONG "ranks=2 ddp=sharded batch=2"), COMM_SHARE_FEW);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
             cmocka_unit_test(two_ranks_equal_one_on_the_joined_batch),
@@ -153,6 +175,7 @@ int main(void) {
             cmocka_unit_test(ranks_with_accumulation_equal_one_on_the_joined_batch),
             cmocka_unit_test(wrappers_and_bucket_sizes_change_no_bit),
             cmocka_unit_test(bucket_sizes_change_no_bit_where_tokens_are_gathered),
+            cmocka_unit_test(communication_beside_work_leaves_it_the_device),
     };
     return cmocka_run_group_tests(tests, set_place, NULL);
 }

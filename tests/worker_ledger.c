@@ -134,6 +134,33 @@ static void what_is_gathered_counts_for_all_ranks(void **state) {
     cell_destroy(&c);
 }
 
+/* Of weights and gradients a rank's own half, in one launch however many buckets. */
+static void an_optimizer_that_is_spread_counts_what_is_its_own(void **state) {
+    (void)state;
+    struct text err = {0};
+    struct ledger l = {0};
+    struct engine e = {0};
+    struct cell c;
+    bool unsupported;
+    cell_init(&c, kernels_cpu(),
+            "arch=llama d_model=256 heads=4 d_ff=512 precision=bf16 ranks=2 "
+            "ddp=sharded bucket_mb=0.5");
+    c.options.world = 2;
+    assert_true(engine_build(&e, &c.options, &unsupported, &err));
+    assert_true(e.ddp.shards.count > 2);
+    ledger_init(&l, &e.training, &e.parameters, &e.shape, 1);
+    double own = (double)e.parameters.owned, chunks = own / NORM_CHUNK;
+    // All chunks' sums, in whole 16 bytes: half are this rank's.
+    double partials = 4 * ceil(2 * chunks / 4) * 4 / 2;
+    must_be(&l, OP_NORM_PARTIALS, "norm_partials", 1, 2 * own + 4 * chunks + partials,
+            0);
+    must_be(&l, OP_ADAMW, "weights", 1,
+            28 * own + own / ADAMW_BLOCK + 4 * chunks + 4.0 * CONTROL_COUNT, 0);
+    ledger_finish(&l);
+    engine_unbuild(&e);
+    cell_destroy(&c);
+}
+
 static void the_master_that_is_the_weights_is_written_once(void **state) {
     (void)state;
     struct ledger l, low;
@@ -238,6 +265,7 @@ int main(void) {
             cmocka_unit_test(pairs_that_do_not_see_each_other_are_no_work),
             cmocka_unit_test(an_embedding_touches_no_more_rows_than_there_are_tokens),
             cmocka_unit_test(what_is_gathered_counts_for_all_ranks),
+            cmocka_unit_test(an_optimizer_that_is_spread_counts_what_is_its_own),
             cmocka_unit_test(the_master_that_is_the_weights_is_written_once),
             cmocka_unit_test(operations_add_up_to_those_of_the_model),
             cmocka_unit_test(steps_under_marks_train_as_others_do),

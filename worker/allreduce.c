@@ -127,7 +127,8 @@ static bool enter(struct probe *p, const char *phase) {
 }
 
 static bool meet(struct probe *p) {
-    return lookout_meet(&p->lookout, p->attempt, p->device, CURVE_MOST_BYTES, &p->comm);
+    return lookout_meet(&p->lookout, p->attempt, p->device, CURVE_MOST_BYTES,
+            COMM_SHARE_ALL, &p->comm);
 }
 
 /* Bytes that this rank may use. Nobody has allocated an array yet. */

@@ -38,6 +38,15 @@ struct comm_failure {
     bool others; /* they are missing, dead or of another mind: it is not this rank's */
 };
 
+/* How much of a device operations may take. */
+enum comm_share {
+    COMM_SHARE_ALL,  /* the caller waits for them */
+    COMM_SHARE_FEW,  /* they run beside its work, and take a few multiprocessors from it
+                      */
+    COMM_SHARE_LEAST /* half of those: enough for what scatters or gathers, which moves
+                        half of what a sum does */
+};
+
 struct comm_options {
     const struct comm_backend *backend; /* NULL: shared memory */
     int rank, world;
@@ -50,8 +59,7 @@ struct comm_options {
     size_t bytes;      /* what comm_allocate() will be asked for in all, every rank the
                           same */
     const char *nonce; /* of the attempt, the same for all its ranks; NULL: none */
-    bool beside;   /* operations run beside the caller's work, not while it waits: on a
-                      GPU they then keep to few of its multiprocessors */
+    enum comm_share share; /* of a GPU; every rank the same */
     bool captured; /* the caller's steps are graphs: what is queued outside of them, a
                       first step and evaluations, need not run beside anything */
     int64_t deadline_ms; /* how long to wait for the others to appear */

@@ -105,8 +105,10 @@ static bool connect_ranks(
     ranks_tell(ranks, &id, sizeof id);
     ncclConfig_t config = NCCL_CONFIG_INITIALIZER;
     config.blocking = 1;
-    if (n->beside && !getenv("NCCL_MAX_CTAS") && !getenv("NCCL_SYM_CTAS")) {
-        n->max_ctas = config.maxCTAs = COMM_NCCL_CTAS;
+    bool silent = !getenv("NCCL_MAX_CTAS") && !getenv("NCCL_SYM_CTAS");
+    if (silent && n->share != COMM_SHARE_ALL) {
+        n->max_ctas = config.maxCTAs =
+                n->share == COMM_SHARE_LEAST ? COMM_NCCL_CTAS_LEAST : COMM_NCCL_CTAS;
     }
 #ifdef NCCL_CTA_POLICY_ZERO
     // Gathers by copy engines take no multiprocessors at all.
@@ -163,7 +165,7 @@ static bool start(
     struct nccl *n = (struct nccl *)c;
     n->device = options->device;
     n->kernels = options->kernels;
-    n->beside = options->beside;
+    n->share = options->share;
     n->captured = options->captured;
     n->failed = options->failed;
     n->user = options->user;
@@ -172,7 +174,7 @@ static bool start(
         return false;
     }
     pthread_once(&environment.once, prepare_environment);
-    if (!n->beside) {
+    if (n->share == COMM_SHARE_ALL) {
         // Its own choice suits what is overlapped; alone, only more fill the links.
         setenv("NCCL_SYM_CTAS", COMM_NCCL_CTAS_ALONE, 0);
     }

@@ -36,7 +36,8 @@ struct nccl {
     cudaEvent_t ready, idle;
     struct nccl_slot slots[NCCL_SLOTS];
     uint64_t asked;        /* operations ever queued */
-    bool beside, captured; /* as in struct comm_options */
+    enum comm_share share; /* as in struct comm_options … */
+    bool captured;         /* … likewise */
     int max_ctas;          /* 0: the environment's */
     bool in_windows;
     struct text unregistered; /* why memory is in no window; empty: it is */

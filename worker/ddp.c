@@ -9,11 +9,6 @@
 /* -- who does what -------------------------------------------------------------------
  */
 
-bool ddp_overlaps(const struct params *params) {
-    int64_t wrapper = params_integer(params, PARAM_DDP);
-    return wrapper == DDP_BUCKETED || wrapper == DDP_SHARDED;
-}
-
 /*
  * An all-reduce moves a table twice but for its own share, a gather a row a token.
  * Where nothing else writes into the table it need not travel at all, but then
@@ -77,6 +72,17 @@ void ddp_init(struct ddp *d, const struct shape *shape, struct parameters *param
 void ddp_finish(struct ddp *d) {
     buckets_finish(&d->buckets);
     shards_finish(&d->shards);
+}
+
+/*
+ * Products lose more than what is taken from them, so beside these reduce-scatters get
+ * the least that keeps up with backward. Beside attention there is time enough for
+ * more, and the last of them, for which all wait, ends sooner.
+ */
+enum comm_share ddp_share(const struct ddp *d) {
+    bool overlaps = d->wrapper == DDP_BUCKETED || d->wrapper == DDP_SHARDED;
+    bool least = d->wrapper == DDP_SHARDED && !d->beside_attention;
+    return !overlaps ? COMM_SHARE_ALL : least ? COMM_SHARE_LEAST : COMM_SHARE_FEW;
 }
 
 /* -- reductions ----------------------------------------------------------------------

@@ -31,6 +31,7 @@
 #define WORKER_DDP_H
 
 #include "matrix/axes.h"
+#include "worker/comm.h"
 #include "worker/parameters.h"
 #include "worker/program.h"
 #include "worker/shape.h"
@@ -47,13 +48,13 @@ struct ddp {
     bool beside_attention;  /* what is summed waits for the next attention */
 };
 
-/* Whether a cell's communication runs beside its forward or backward. */
-bool ddp_overlaps(const struct params *params);
-
 /* Decide, for rank `rank`; may lengthen the arena. Before the model is declared. */
 void ddp_init(struct ddp *d, const struct shape *shape, struct parameters *parameters,
         const struct params *params, int rank);
 void ddp_finish(struct ddp *d); /* zeroed is fine */
+
+/* What of a GPU its communication is worth. */
+enum comm_share ddp_share(const struct ddp *d);
 
 /* Add the reductions; before optimizer_declare(). */
 void ddp_declare(const struct ddp *d, const struct shape *shape,

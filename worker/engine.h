@@ -84,12 +84,12 @@ bool engine_plan(const struct engine_options *options, struct engine_memory *out
 bool engine_tune(const struct engine_options *options, int64_t *products,
         bool *unsupported, struct text *err);
 
-/* Bytes that comm_create() must provide for what this engine's collectives read and
+/* What comm_create() must be told. Bytes for what this engine's collectives read and
  * write: gradients, and where tokens are gathered activations and the batch, each with
  * all that lies in the same arena. So all ranks need the same threads, and cards of one
- * kind. */
-bool engine_comm_bytes(
-        const struct engine_options *options, size_t *bytes, struct text *err);
+ * kind. And the share of a device that its wrapper lets them have. */
+bool engine_comm_needs(const struct engine_options *options, size_t *bytes,
+        enum comm_share *share, struct text *err);
 
 /*
  * Plan, allocate, fill initial weights from `seed`. On failure nothing is held; `why`

@@ -178,14 +178,15 @@ bool engine_tune(const struct engine_options *options, int64_t *products,
     return good;
 }
 
-bool engine_comm_bytes(
-        const struct engine_options *options, size_t *bytes, struct text *err) {
+bool engine_comm_needs(const struct engine_options *options, size_t *bytes,
+        enum comm_share *share, struct text *err) {
     struct engine *e = text_allocate_zeroed(1, sizeof *e);
     bool unsupported, good = engine_build(e, options, &unsupported, err);
     *bytes = 0;
     for (int o = 0; good && o < OWNER_COUNT; o++) {
         *bytes += e->shared[o] ? memory_arena_bytes(e->planned[o], options->poison) : 0;
     }
+    *share = ddp_share(&e->ddp);
     engine_unbuild(e);
     free(e);
     return good;

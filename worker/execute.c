@@ -92,8 +92,8 @@ static bool call(const struct call *c, struct kernel_error *why, struct text *er
     case OP_CLIP:
         return k->clip(s, t[0], t[1], &x->clip, why);
     case OP_ADAMW:
-        return k->adamw(s, t[0], t[1], t[2], t[3], t[4], t[5], t[6], t[7], &x->adamw,
-                why);
+        return k->adamw(
+                s, t[0], t[1], t[2], t[3], t[4], t[5], t[6], t[7], &x->adamw, why);
     default:
         return call_transformer(c, why);
     }

@@ -3,7 +3,6 @@
 #include <stdlib.h>
 
 #include "worker/backend.h"
-#include "worker/ddp.h"
 #include "worker/thread.h"
 
 #define PATIENCE_S 10 /* past start_s, which the supervisor watches */
@@ -71,7 +70,7 @@ static bool fail(struct lookout *l, const struct comm_failure *f, struct text *e
 }
 
 bool lookout_meet(struct lookout *l, struct attempt *a, int device, size_t bytes,
-        struct comm **out) {
+        enum comm_share share, struct comm **out) {
     if (a->shm_fd < 0) {
         return attempt_fail(a, STATUS_FAILED,
                 "%d ranks need the shared memory that LM_SHM_FD names", a->world);
@@ -84,7 +83,7 @@ bool lookout_meet(struct lookout *l, struct attempt *a, int device, size_t bytes
             .device = device,
             .shm_fd = a->shm_fd,
             .bytes = bytes,
-            .beside = ddp_overlaps(&a->spec.params),
+            .share = share,
             .captured = params_integer(&a->spec.params, PARAM_GRAPH) == GRAPH_ON,
             .nonce = getenv("LM_NONCE"),
             .deadline_ms = (start_s + PATIENCE_S) * 1000,

@@ -49,7 +49,7 @@ void lookout_announce(struct lookout *l);
  * the other ranks that they did not meet.
  */
 bool lookout_meet(struct lookout *l, struct attempt *a, int device, size_t bytes,
-        struct comm **out);
+        enum comm_share share, struct comm **out);
 
 void lookout_stop(struct lookout *l); /* zeroed is fine */
 

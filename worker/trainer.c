@@ -178,11 +178,12 @@ static bool meet(struct trainer *t) {
         return true;
     }
     size_t bytes;
+    enum comm_share share;
     struct text err = {0};
-    if (!trainer_check(t, engine_comm_bytes(&t->options, &bytes, &err), &err)) {
+    if (!trainer_check(t, engine_comm_needs(&t->options, &bytes, &share, &err), &err)) {
         return false;
     }
-    bool met = lookout_meet(&t->lookout, a, t->options.device, bytes, &t->comm);
+    bool met = lookout_meet(&t->lookout, a, t->options.device, bytes, share, &t->comm);
     t->options.comm = t->comm;
     return met;
 }

@@ -12,8 +12,8 @@ static bool norm_partials(const struct check_case *c, const struct kernels *k,
 
 /* A list of `chunks` ÷ 2 of so many; one element where nobody asks for it. */
 static void owned_operand(struct check_case *c, bool owned, int64_t chunks) {
-    check_operand(c, ROLE_IN, DTYPE_I32, FILL_OWNED, owned ? (chunks + 1) / 2 : 1, 0, 0,
-            0)
+    check_operand(
+            c, ROLE_IN, DTYPE_I32, FILL_OWNED, owned ? (chunks + 1) / 2 : 1, 0, 0, 0)
             ->below = chunks;
 }
 
@@ -26,8 +26,8 @@ static void run_norm_partials(struct check *check, enum dtype type, enum fill fi
             .call = norm_partials,
             .number = {owned},
             .relative = 2e-6};
-    snprintf(
-            c.shape, sizeof(c.shape), "%lld%s", (long long)count, owned ? " owned" : "");
+    snprintf(c.shape, sizeof(c.shape), "%lld%s", (long long)count,
+            owned ? " owned" : "");
     check_operand(&c, owned ? ROLE_IN_OUT : ROLE_OUT, DTYPE_F32, fill, chunks, 0, 0, 0);
     check_operand(&c, ROLE_IN, type, fill, count, 0, 0, 0);
     owned_operand(&c, owned, chunks);
@@ -107,8 +107,7 @@ static void run_adamw(struct check *check, enum dtype type, enum dtype gradient,
     bool own = type == DTYPE_F32, some = overflow || chunks;
     enum role weights = own ? ROLE_IN : some ? ROLE_IN_OUT : ROLE_OUT;
     check_operand(&c, weights, type, FILL_NORMAL, all, 0, 0, 0);
-    check_operand(
-            &c, ROLE_IN_OUT, DTYPE_F32, FILL_NORMAL, own ? all : count, 0, 0, 0);
+    check_operand(&c, ROLE_IN_OUT, DTYPE_F32, FILL_NORMAL, own ? all : count, 0, 0, 0);
     check_operand(&c, ROLE_IN_OUT, DTYPE_F32, FILL_NORMAL, count, 0, 0, 0);
     check_operand(&c, ROLE_IN_OUT, DTYPE_F32, FILL_POSITIVE, count, 0, 0, 0);
     check_operand(&c, ROLE_IN, gradient, fill, all, 0, 0, 0);

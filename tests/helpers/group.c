@@ -71,7 +71,7 @@ static void *run_rank(void *argument) {
                 .captured = params_integer(&c.params, PARAM_GRAPH) == GRAPH_ON,
                 .deadline_ms = DEADLINE_MS,
                 .kernels = g->place->kernels};
-        if (!engine_comm_bytes(&c.options, &options.bytes, &err) ||
+        if (!engine_comm_needs(&c.options, &options.bytes, &options.share, &err) ||
                 !comm_create(&options, &comm, &err)) {
             fail_hard(&err);
         }
@@ -100,11 +100,12 @@ void group_run(struct group *g, const struct group_place *place, int world, int 
     struct cell c;
     struct text err = {0};
     size_t bytes;
+    enum comm_share share;
     assert_true(world <= GROUP_WORLD && steps <= GROUP_STEPS);
     *g = (struct group){.place = place, .words = words, .world = world, .steps = steps};
     cell_init(&c, place->kernels, words);
     c.options.world = world;
-    assert_true(engine_comm_bytes(&c.options, &bytes, &err));
+    assert_true(engine_comm_needs(&c.options, &bytes, &share, &err));
     assert_true(world > 1 ? bytes > 0 : bytes == 0);
     cell_destroy(&c);
     g->base_bytes = comm_shared_bytes(place->backend, world, bytes);
