@@ -13,6 +13,7 @@ bool REF(norm_partials)(struct stream *stream, struct tensor *partials,
     assert(numbers || chunks == (count + NORM_CHUNK - 1) / NORM_CHUNK);
     for (int64_t k = 0; k < (numbers ? tensor_count(owned) : chunks); k++) {
         int64_t chunk = numbers ? numbers[k] : k;
+        assert(chunk < chunks);
         int64_t end =
                 (chunk + 1) * NORM_CHUNK < count ? (chunk + 1) * NORM_CHUNK : count;
         double sum = 0;

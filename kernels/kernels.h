@@ -374,7 +374,8 @@ struct kernels {
 
     /* -- optimizer ---------------------------------------------------------------
      * Weights and gradients come in chunks of NORM_CHUNK elements. `owned`, I32, lists
-     * those that this rank sums and updates, by number, each once; absent: all.
+     * those that this rank sums and updates, by number, each once, all of them whole
+     * for adamw; absent: all.
      *
      * norm_partials: one sum of squares a chunk, at the chunk's place, in fixed order,
      * so the norm does not depend on who sums what; partials of other chunks stay. A

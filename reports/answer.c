@@ -191,7 +191,7 @@ static void add_scaling(struct page *p) {
         text_addf(&p->markdown, " efficiency (%s%s%s), ", best->scaling,
                 efficiency <= 1 ? ""
                 : shares        ? "; above 100 %: its ranks share the optimizer out"
-                                : "; above 100 %: a slow one-rank cell flatters",
+                         : "; above 100 %: a slow one-rank cell, or noise, flatters",
                 is_lone(o, best) ? "; in one attempt, where others have more" : "");
         markdown_add_code(&p->markdown, best->cell->id);
         // A rank with a share of the batch saves by that alone, whatever the wrapper.

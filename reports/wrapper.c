@@ -410,7 +410,8 @@ static void add_notes(struct page *p, const struct table *t,
                 TABLE_NOTE " Above 100 %: the one-rank cell does more, as under "
                            "`sharded`, whose ranks share the optimizer's work out, or "
                            "is held up by something, as a host that feeds the GPU too "
-                           "slowly. Efficiency against a slow base flatters; compare "
+                           "slowly; or the two are within noise of each other. "
+                           "Efficiency against a slow base flatters; compare "
                            "tokens/s.\n\n");
     }
     add_causes(p, group, count);

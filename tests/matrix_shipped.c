@@ -274,7 +274,7 @@ static void cells_that_scale_are_there_once(void **state) {
     }
 }
 
-/* As many at most as NCCL gets beside computation, and no fixed number. */
+/* As many at most as a sum gets beside computation, and no fixed number. */
 static void a_curve_is_measured_as_beside_computation(void **state) {
     (void)state;
     struct text err = {0};

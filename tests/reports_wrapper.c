@@ -91,8 +91,7 @@ static void the_answer_scales_engine_by_engine(void **state) {
             "(weak), ");
     scene_says(&s, page,
             "with `torch`: at best 113 % efficiency (weak; above 100 %: a slow "
-            "one-rank "
-            "cell flatters), ");
+            "one-rank cell, or noise, flatters), ");
     scene_says(&s, page, "with `torch_compile`: at best 77.5 % efficiency (weak), ");
     scene_close(&s);
 }

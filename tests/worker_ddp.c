@@ -95,18 +95,22 @@ static void wrappers_and_bucket_sizes_change_no_bit(void **state) {
     (void)state;
     // An odd d_ff and vocabulary leave parameters whose counts no slice divides. With
     // more tokens than rows bucketed gathers none, so it is as the others.
+    // The last three have several chunks and buckets a rank.
     static const char *const bases[] = {"arch=gpt batch=4 vocab=67 d_ff=51 ranks=3",
             "arch=llama batch=8 vocab=67 d_ff=51 ranks=2 precision=bf16",
             "arch=gpt batch=8 ranks=2 precision=fp16 accumulate=2 checkpoint=block",
-            "arch=llama batch=4 d_model=256 heads=4 ranks=2 grad_clip=0.1"};
-    static const int worlds[] = {3, 2, 2, 2};
+            "arch=llama batch=4 d_model=256 heads=4 ranks=2 grad_clip=0.1",
+            "arch=llama batch=8 d_model=256 heads=4 ranks=2 precision=bf16",
+            "arch=gpt batch=8 d_model=256 heads=4 ranks=3 precision=fp16"};
+    static const int worlds[] = {3, 2, 2, 2, 2, 3};
+    enum { BASES = sizeof worlds / sizeof *worlds, SMALL = 3 };
     static const char *const wrappers[] = {"ddp=bucketed bucket_mb=0.001",
             "ddp=bucketed bucket_mb=0.013", "ddp=bucketed bucket_mb=25", "ddp=flat",
             "ddp=sharded bucket_mb=1", "ddp=sharded bucket_mb=25"};
-    for (int b = 0; b < 4; b++) {
+    for (int b = 0; b < BASES; b++) {
         struct group naive;
         char words[256];
-        int steps = b == 3 ? 3 : GROUP_STEPS;
+        int steps = b < SMALL ? GROUP_STEPS : 3;
         snprintf(words, sizeof words, "%s ddp=naive", bases[b]);
         group_run(&naive, &cpu, worlds[b], steps, words);
         for (int w = 0; w < 6; w++) {

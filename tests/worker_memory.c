@@ -311,6 +311,10 @@ static void sharded_saves_the_others_share_of_the_state(void **state) {
         assert_int_equal(sharded.planned[OWNER_GRADS], padded * 2 + sums);
         assert_int_equal(
                 sharded.planned[OWNER_ACTIVATIONS], alone.planned[OWNER_ACTIVATIONS]);
+        // Flags of padding's blocks, and the numbers of the rank's chunks.
+        int64_t more = sharded.planned[OWNER_LIBRARY] - alone.planned[OWNER_LIBRARY];
+        int64_t least = (padded - elements) / ADAMW_BLOCK + padded / unit * 4;
+        assert_true(more >= least && more < least + 2 * MEMORY_ALIGN);
     }
 }
 

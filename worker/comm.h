@@ -40,11 +40,9 @@ struct comm_failure {
 
 /* How much of a device operations may take. */
 enum comm_share {
-    COMM_SHARE_ALL,  /* the caller waits for them */
-    COMM_SHARE_FEW,  /* they run beside its work, and take a few multiprocessors from it
-                      */
-    COMM_SHARE_LEAST /* half of those: enough for what scatters or gathers, which moves
-                        half of what a sum does */
+    COMM_SHARE_ALL,  /* what they need to be fast: the caller waits for them */
+    COMM_SHARE_FEW,  /* a few multiprocessors: the caller's work runs beside them */
+    COMM_SHARE_LEAST /* fewer still: likewise, and they only scatter and gather */
 };
 
 struct comm_options {
@@ -59,7 +57,7 @@ struct comm_options {
     size_t bytes;      /* what comm_allocate() will be asked for in all, every rank the
                           same */
     const char *nonce; /* of the attempt, the same for all its ranks; NULL: none */
-    enum comm_share share; /* of a GPU; every rank the same */
+    enum comm_share share; /* every rank the same, which is not checked */
     bool captured; /* the caller's steps are graphs: what is queued outside of them, a
                       first step and evaluations, need not run beside anything */
     int64_t deadline_ms; /* how long to wait for the others to appear */

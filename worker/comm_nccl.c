@@ -94,6 +94,22 @@ static bool is_own(ncclResult_t status) {
            status == ncclInvalidUsage;
 }
 
+static bool gathers_by_copies(const struct nccl *n) {
+#ifdef NCCL_CTA_POLICY_ZERO
+    return !getenv("NCCL_CTA_POLICY") && n->lib->version >= POLICY_VERSION;
+#else
+    (void)n;
+    return false;
+#endif
+}
+
+/* Of the GPU's multiprocessors, for an operation beside the caller's work. */
+static int most_ctas(const struct nccl *n) {
+    int world = n->base.ranks.world;
+    bool least = n->share == COMM_SHARE_LEAST && n->in_windows && gathers_by_copies(n);
+    return least ? COMM_NCCL_CTAS * (world - 1) / world : COMM_NCCL_CTAS;
+}
+
 static bool connect_ranks(
         struct nccl *n, struct comm_failure *failure, struct text *err) {
     struct ranks *ranks = &n->base.ranks;
@@ -107,12 +123,11 @@ static bool connect_ranks(
     config.blocking = 1;
     bool silent = !getenv("NCCL_MAX_CTAS") && !getenv("NCCL_SYM_CTAS");
     if (silent && n->share != COMM_SHARE_ALL) {
-        n->max_ctas = config.maxCTAs =
-                n->share == COMM_SHARE_LEAST ? COMM_NCCL_CTAS_LEAST : COMM_NCCL_CTAS;
+        n->max_ctas = config.maxCTAs = most_ctas(n);
     }
 #ifdef NCCL_CTA_POLICY_ZERO
     // Gathers by copy engines take no multiprocessors at all.
-    if (!getenv("NCCL_CTA_POLICY") && n->lib->version >= POLICY_VERSION) {
+    if (gathers_by_copies(n)) {
         config.CTAPolicy = NCCL_CTA_POLICY_ZERO;
     }
 #endif

@@ -5,10 +5,11 @@
  *
  * Memory lies in windows that all ranks map (NCCL's symmetric memory, from 2.27),
  * unless LM_NCCL_REGISTER is 0. Variables NCCL_* of the environment are NCCL's; where
- * they are silent, an operation that has a few of the GPU's multiprocessors takes at
- * most COMM_NCCL_CTAS, with the least share COMM_NCCL_CTAS_LEAST, one that is waited
- * for COMM_NCCL_CTAS_ALONE, gathers go by copy engines (from 2.28), and RAS, which
- * would want a port for every cell, is off.
+ * they are silent, gathers go by copy engines (from 2.28), an operation that is waited
+ * for takes COMM_NCCL_CTAS_ALONE of the GPU's multiprocessors, one that gets few at
+ * most COMM_NCCL_CTAS, and with the least share, from windows, (W − 1) ÷ W of those: so
+ * much a reduce-scatter among W ranks moves of what it sums. RAS, which would want a
+ * port for every cell, is off.
  */
 #ifndef WORKER_COMM_NCCL_H
 #define WORKER_COMM_NCCL_H
@@ -16,7 +17,6 @@
 #include "worker/comm.h"
 
 #define COMM_NCCL_CTAS 8
-#define COMM_NCCL_CTAS_LEAST 4
 #define COMM_NCCL_CTAS_ALONE "32"
 
 extern const struct comm_backend comm_nccl_backend;

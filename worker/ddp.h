@@ -53,7 +53,7 @@ void ddp_init(struct ddp *d, const struct shape *shape, struct parameters *param
         const struct params *params, int rank);
 void ddp_finish(struct ddp *d); /* zeroed is fine */
 
-/* What of a GPU its communication is worth. */
+/* How much of a device its communication may take. */
 enum comm_share ddp_share(const struct ddp *d);
 
 /* Add the reductions; before optimizer_declare(). */
@@ -73,7 +73,7 @@ struct ddp_part {
  * Cut the gradient into parts, in the order in which they are whole: together they are
  * all `elements`, and some may be empty. Returns how many. Where tokens are not
  * gathered it is one, behind all that is in the program yet. After ddp_declare(); no op
- * that writes gradients may be added later.
+ * that writes gradients may be added later. Not under sharded: no rank has all there.
  */
 int ddp_parts(const struct ddp *d, const struct program *p, int64_t elements,
         struct ddp_part parts[DDP_PARTS]);

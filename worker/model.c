@@ -421,8 +421,22 @@ static int arena(const struct builder *b, enum memory_owner owner, const char *n
     return id;
 }
 
-/* Batches of all micro-steps lie behind the two control blocks, training's first;
- * behind them, which parameters decay, and where not all, which are this rank's. */
+/* Which parameters decay and, where not all are this rank's, which chunks are. */
+static void declare_maps(const struct builder *b, int64_t behind) {
+    const struct parameters *all = b->parameters;
+    int64_t blocks = round_up(all->elements, ADAMW_BLOCK) / ADAMW_BLOCK;
+    int64_t at = round_up(behind, MEMORY_ALIGN);
+    b->p->decayed = program_fixed(b->p, OWNER_LIBRARY, "decayed",
+            program_shape(DTYPE_U8, blocks, 0, 0, 0), at);
+    if (all->owned < all->elements) {
+        at = round_up(at + blocks, MEMORY_ALIGN);
+        b->p->owned = program_fixed(b->p, OWNER_LIBRARY, "owned",
+                program_shape(DTYPE_I32, all->owned / NORM_CHUNK, 0, 0, 0), at);
+    }
+}
+
+/* Batches of all micro-steps lie behind the two control blocks, training's first, and
+ * training's maps behind them. */
 static void declare_staging(const struct builder *b, bool training) {
     const struct shape *m = b->m;
     struct program *p = b->p;
@@ -435,21 +449,11 @@ static void declare_staging(const struct builder *b, bool training) {
             2 * MEMORY_ALIGN + (int64_t)tensor_bytes(&all));
     p->tokens = program_view(
             p, tokens, 0, program_shape(DTYPE_I32, m->batch, m->seq_len, 0, 0));
-    int64_t blocks = (b->parameters->elements + ADAMW_BLOCK - 1) / ADAMW_BLOCK;
-    int64_t behind = 2 * MEMORY_ALIGN + 2 * (int64_t)tensor_bytes(&all);
-    p->decayed = !training ? ABSENT
-                           : program_fixed(p, OWNER_LIBRARY, "decayed",
-                                     program_shape(DTYPE_U8, blocks, 0, 0, 0),
-                                     round_up(behind, MEMORY_ALIGN));
-    behind = round_up(behind, MEMORY_ALIGN) + blocks;
-    int64_t owned = b->parameters->owned;
-    p->owned = !training || owned == b->parameters->elements
-                       ? ABSENT
-                       : program_fixed(p, OWNER_LIBRARY, "owned",
-                                 program_shape(DTYPE_I32, owned / NORM_CHUNK, 0, 0, 0),
-                                 round_up(behind, MEMORY_ALIGN));
     p->targets =
             program_view(p, targets, 0, program_shape(DTYPE_I32, m->rows, 0, 0, 0));
+    if (training) {
+        declare_maps(b, 2 * MEMORY_ALIGN + 2 * (int64_t)tensor_bytes(&all));
+    }
 }
 
 static void declare_state(const struct builder *b, bool training) {

@@ -1,6 +1,9 @@
 #include "worker/optimizer.h"
 
+#include <assert.h>
 #include <math.h>
+
+#include "worker/round.h"
 
 double optimizer_lr(const struct params *params, int64_t step, int64_t steps) {
     double lr = params_real(params, PARAM_LR);
@@ -48,10 +51,10 @@ static int64_t chunks_of(int64_t elements) {
 
 /* Behind the gradients, where ranks can add up what lies there, in whole 16 bytes. */
 static int declare_spread_partials(struct program *p, struct tensor shape) {
-    shape.size[0] = (shape.size[0] + 3) / 4 * 4;
+    shape.size[0] = round_up(shape.size[0], 4);
     int64_t end = (int64_t)tensor_bytes(&p->tensors[p->grads].tensor);
-    end = (end + MEMORY_ALIGN - 1) / MEMORY_ALIGN * MEMORY_ALIGN;
-    return program_fixed(p, OWNER_GRADS, "norm_partials", shape, end);
+    return program_fixed(
+            p, OWNER_GRADS, "norm_partials", shape, round_up(end, MEMORY_ALIGN));
 }
 
 /* Partials of each part of the gradient as soon as it is whole. From the last on: those
@@ -88,6 +91,7 @@ static int declare_norm(
         struct program *p, const struct parameters *parameters, const struct ddp *d) {
     struct tensor shape = program_shape(p->tensors[p->control].tensor.type,
             chunks_of(parameters->elements), 0, 0, 0);
+    assert((p->owned != ABSENT) == (d->wrapper == DDP_SHARDED));
     if (p->owned != ABSENT) {
         return declare_spread_norm(p, shape);
     }

@@ -25,9 +25,10 @@
 double optimizer_lr(const struct params *params, int64_t step, int64_t steps);
 
 /*
- * Append the update of what `d` says is this rank's; gaps between parameters hold zeros
- * and stay so. The norm is that of the whole gradient: where it is spread over ranks,
- * each adds its own partial sums to the others' zeros, which changes no bit of them.
+ * Append the update of what the program says is this rank's; gaps between parameters
+ * hold zeros and stay so. The norm is that of the whole gradient: where it is spread
+ * over ranks, each adds its own partial sums to the others' zeros, which changes no bit
+ * of them; else it is taken of the parts that ddp_parts() of `d` tells.
  */
 void optimizer_declare(
         struct program *p, const struct parameters *parameters, const struct ddp *d);

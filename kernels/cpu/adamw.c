@@ -23,7 +23,11 @@ bool CPU(adamw)(struct stream *stream, struct tensor *weights, struct tensor *ma
     const int32_t *numbers = tensor_given(owned) ? owned->data : NULL;
     bool apart = weights->data != master->data;
     int64_t count = tensor_count(first_moment);
-    assert(numbers || tensor_count(weights) == count);
+    assert(tensor_count(weights) == tensor_count(grads));
+    assert(numbers ? tensor_count(owned) * NORM_CHUNK == count
+                   : tensor_count(weights) == count);
+    static_assert(NORM_CHUNK % CHUNK == 0 && CHUNK % ADAMW_BLOCK == 0,
+            "what is handled at a time lies in one chunk, in whole blocks");
     int threads = threads_for(stream, 4 * tensor_bytes(first_moment));
 #pragma omp parallel for schedule(static) num_threads(threads) if (threads > 1)
     for (int64_t at = 0; at < count; at += CHUNK) {

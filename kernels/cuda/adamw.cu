@@ -50,16 +50,17 @@ __global__ static void __launch_bounds__(ELEMENTWISE_THREADS)
                 const uint8_t *decayed, const int32_t *owned, const float *control,
                 struct constants constants, int64_t count) {
     constexpr int N = span_of<float>();
+    static_assert(NORM_CHUNK % N == 0, "a thread's elements lie in one chunk");
     typedef span<float, N> part;
     if (control[CONTROL_OVERFLOW] != 0.f) {
         return;
     }
     int64_t at = N * ((int64_t)blockIdx.x * blockDim.x + threadIdx.x);
     if (at + N <= count) {
-        int64_t place = place_of(owned, at), own = weights ? at : place;
+        int64_t place = place_of(owned, at), in_master = weights ? at : place;
         span<G, N> g = span<G, N>::load_once(grads + place);
         part m = part::load_once(first + at), v = part::load_once(second + at);
-        part w = part::load_once(master + own);
+        part w = part::load_once(master + in_master);
         struct moves moves = moves_of(constants, control);
         // A thread's elements lie in one block: N divides ADAMW_BLOCK.
         if (decayed && !decayed[place / ADAMW_BLOCK]) {
@@ -73,21 +74,21 @@ __global__ static void __launch_bounds__(ELEMENTWISE_THREADS)
         }
         m.store_once(first + at);
         v.store_once(second + at);
-        w.store_once(master + own);
+        w.store_once(master + in_master);
         if (weights) {
             rounded.store(weights + place);
         }
         return;
     }
+    // No whole chunk ends here, so nothing is listed.
     for (; at < count; at++) {
-        int64_t place = place_of(owned, at), own = weights ? at : place;
         struct moves moves = moves_of(constants, control);
-        if (decayed && !decayed[place / ADAMW_BLOCK]) {
+        if (decayed && !decayed[at / ADAMW_BLOCK]) {
             moves.keep = 1.f;
         }
-        update(&master[own], &first[at], &second[at], to_float(grads[place]), moves);
+        update(&master[at], &first[at], &second[at], to_float(grads[at]), moves);
         if (weights) {
-            weights[place] = from_float<W>(master[own]);
+            weights[at] = from_float<W>(master[at]);
         }
     }
 }

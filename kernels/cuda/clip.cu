@@ -13,7 +13,7 @@ __global__ static void norm_partials(
         float *partials, const T *grads, const int32_t *owned, int64_t count) {
     constexpr int N = span_of<T>();
     __shared__ float room[WARP];
-    int64_t number = owned ? owned[blockIdx.x] : blockIdx.x;
+    int64_t number = owned ? owned[blockIdx.x] : (int64_t)blockIdx.x;
     int64_t begin = number * NORM_CHUNK;
     int size = (int)(count - begin < NORM_CHUNK ? count - begin : NORM_CHUNK);
     const T *chunk = grads + begin;
