@@ -134,7 +134,7 @@ static const struct axis table[PARAM_COUNT] = {
                 INTEGER(0, 0, 1000000000, "steps"), .help = "0: only at the end"},
         [PARAM_EVAL_BATCHES] = {"eval_batches", "training",
                 INTEGER(20, 0, 1000000000, "batches"),
-                .help = "0: the whole validation split"},
+                .help = "of batch or global_batch sequences; 0: the whole split"},
         [PARAM_DATA] = {"data", "data", TEXT("stories"),
                 .help = "stories[:SIZE[:SEED]], or text files and globs, by commas"},
         [PARAM_TOKENIZER] = {"tokenizer", "data", TEXT("bytes"),

@@ -143,7 +143,8 @@ static void add_sentences(struct page *p, const struct traits *has) {
     if (has->planned) {
         text_add(out, "; what it sees beyond the plan is what the plan leaves out: the "
                       "data and their tokens, the program itself, its libraries and "
-                      "thread stacks");
+                      "thread stacks, and on a CPU the memory of other ranks that it "
+                      "reads");
     }
     text_add(out, ".");
     if (has->owned) {

@@ -174,16 +174,18 @@ static void judge_strike(const struct verdict_input *in, struct verdict *out) {
     say(out, &t);
 }
 
-/* Whether every rank met a value that is not finite at the same step: then the training
- * diverged, and no rank stands out. */
-static bool is_everybodys(const struct verdict_input *in) {
-    bool all = in->count > 1;
+/* Whether another rank, too, met a value that is not finite at the same step: then the
+ * training diverged, and neither stands out. A broken rank's reaches others later. */
+static bool is_shared(const struct verdict_input *in, const struct rank *guilty) {
     for (int i = 0; i < in->count; i++) {
         const struct rank *r = &in->ranks[i];
-        all = all && r->has_error && r->error_status == STATUS_INVALID &&
-              r->error_step == in->ranks[0].error_step;
+        if (r != guilty && r->has_error && r->error_status == STATUS_INVALID &&
+                guilty->has_error && guilty->error_status == STATUS_INVALID &&
+                r->error_step == guilty->error_step) {
+            return true;
+        }
     }
-    return all;
+    return false;
 }
 
 void verdict_reach(const struct verdict_input *in, struct verdict *out) {
@@ -198,7 +200,7 @@ void verdict_reach(const struct verdict_input *in, struct verdict *out) {
     // reports an error and then hangs has failed, not hung.
     if (guilty) {
         judge_rank(guilty, in->oom_killed, out);
-        out->guilty = is_everybodys(in) ? -1 : out->guilty;
+        out->guilty = is_shared(in, guilty) ? -1 : out->guilty;
         return;
     }
     bool all_done = in->count > 0;

@@ -92,9 +92,9 @@ static void of_two_equal_failures_the_first_is_guilty(void **state) {
     judge(r, 2, VERDICT_STOP_NONE, CLOCKS_NONE, false, STATUS_FAILED, 1);
 }
 
-static void nobody_is_guilty_of_what_all_ranks_met_at_once(void **state) {
+static void nobody_is_guilty_of_what_ranks_met_at_once(void **state) {
     (void)state;
-    struct rank r[] = {exited(0, 2, 1), exited(1, 1, 1)};
+    struct rank r[] = {exited(0, 2, 1), exited(1, 1, 1), collateral(2, 3)};
     for (int i = 0; i < 2; i++) {
         r[i].has_error = true;
         r[i].error_status = STATUS_INVALID;
@@ -102,6 +102,7 @@ static void nobody_is_guilty_of_what_all_ranks_met_at_once(void **state) {
         r[i].error_step = 7;
     }
     judge(r, 2, VERDICT_STOP_NONE, CLOCKS_NONE, false, STATUS_INVALID, -1);
+    judge(r, 3, VERDICT_STOP_NONE, CLOCKS_NONE, false, STATUS_INVALID, -1);
     judge(r + 1, 1, VERDICT_STOP_NONE, CLOCKS_NONE, false, STATUS_INVALID, 1);
     r[0].error_step = 8;
     judge(r, 2, VERDICT_STOP_NONE, CLOCKS_NONE, false, STATUS_INVALID, 1);
@@ -224,7 +225,7 @@ int main(void) {
             cmocka_unit_test(all_done_is_ok_even_when_interrupted_afterwards),
             cmocka_unit_test(crash_outweighs_the_exit_that_it_caused),
             cmocka_unit_test(of_two_equal_failures_the_first_is_guilty),
-            cmocka_unit_test(nobody_is_guilty_of_what_all_ranks_met_at_once),
+            cmocka_unit_test(nobody_is_guilty_of_what_ranks_met_at_once),
             cmocka_unit_test(collateral_ranks_are_never_guilty),
             cmocka_unit_test(end_before_any_rank_started_is_not_ok),
             cmocka_unit_test(sigkill_is_out_of_memory_only_where_the_kernel_says_so),

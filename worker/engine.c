@@ -117,25 +117,35 @@ static bool draw_parameter(
     return good;
 }
 
+static bool is_drawn(const struct engine *e, const struct parameter *p) {
+    return e->options.kernels->normal && p->init_std != 0;
+}
+
 static bool fill_parameters(struct engine *e, struct text *err) {
     uint64_t seed = (uint64_t)params_integer(&e->params, PARAM_SEED);
+    int64_t most = 1;
+    for (int i = 0; i < e->parameters.count; i++) {
+        const struct parameter *p = &e->parameters.items[i];
+        most = !is_drawn(e, p) && p->count > most ? p->count : most;
+    }
+    // Once for all: what is freed and taken again may stay the process's.
+    float *values = text_allocate((size_t)most * sizeof *values);
+    double *wide = text_allocate((size_t)most * sizeof *wide);
     bool good = true;
     for (int i = 0; good && i < e->parameters.count; i++) {
         const struct parameter *p = &e->parameters.items[i];
-        if (e->options.kernels->normal && p->init_std != 0) {
+        if (is_drawn(e, p)) {
             good = draw_parameter(e, i, seed, err);
             continue;
         }
-        float *values = text_allocate((size_t)p->count * sizeof *values);
-        double *wide = text_allocate((size_t)p->count * sizeof *wide);
         parameters_fill(p, seed, values);
         for (int64_t k = 0; k < p->count; k++) {
             wide[k] = values[k];
         }
         good = engine_write_parameter(e, i, wide, err);
-        free(wide);
-        free(values);
     }
+    free(wide);
+    free(values);
     return good;
 }
 
