@@ -36,9 +36,9 @@ struct nccl {
     cudaEvent_t ready, idle;
     struct nccl_slot slots[NCCL_SLOTS];
     uint64_t asked;        /* operations ever queued */
-    enum comm_share share; /* as in struct comm_options … */
-    bool captured;         /* … likewise */
-    int max_ctas;          /* 0: the environment's */
+    enum comm_share share; /* this and what follows as in struct comm_options */
+    bool captured;
+    int max_ctas; /* 0: the environment's */
     bool in_windows;
     struct text unregistered; /* why memory is in no window; empty: it is */
     struct nccl_piece pieces[COMM_PIECES_MAX];

@@ -44,8 +44,7 @@ void lookout_announce(struct lookout *l);
 
 /*
  * Both, around meeting the other ranks of the cell through this build's back end: on
- * `device`, each to ask comm_allocate() for `bytes` in all, as comm_options has them
- * and `share`. Waits for them a little
+ * `device`, with `bytes` and `share` as comm_options have them. Waits for them a little
  * longer than start_s. False, the attempt failed: as collateral only where it is for
  * the other ranks that they did not meet.
  */

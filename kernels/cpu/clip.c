@@ -9,8 +9,8 @@ bool CPU(norm_partials)(struct stream *stream, struct tensor *partials,
     float *out = partials->data;
     assert(numbers || chunks == (count + NORM_CHUNK - 1) / NORM_CHUNK);
     int64_t sums = numbers ? tensor_count(owned) : chunks;
-    int threads =
-            threads_for(stream, (size_t)(sums * NORM_CHUNK) * dtype_size(grads->type));
+    size_t read = (size_t)min_of(sums * NORM_CHUNK, count);
+    int threads = threads_for(stream, read * dtype_size(grads->type));
 #pragma omp parallel for schedule(static) num_threads(threads) if (threads > 1)
     for (int64_t k = 0; k < sums; k++) {
         int64_t chunk = numbers ? numbers[k] : k;
