@@ -208,20 +208,26 @@ expect "a search is interrupted as a probe ends" 130 'interrupted +race' \
 grep -q '^race,[0-9a-f]*,,2,[0-9.]*,"1 ok, 2 ok",$' results/race/race_largest_batch.csv ||
     not_ok "the report lists what was told"
 
+# The process that watches the attempt; it outlives what it watches by its record.
+supervisor() {
+    sed -n '/"supervisor"/,$ s/.*"pid": \([0-9]*\).*/\1/p' \
+        results/stuck/cells/stuck-*/attempt-1/owner.json
+}
+
 rm -rf results/stuck
 "$runner" stuck.yaml >out 2>err </dev/null &
 pid=$!
 wait_for_step "$probe_events"
+watching=$(supervisor)
 kill -KILL $pid
 wait $pid 2>/dev/null || true
 nothing_left results/stuck || not_ok "a dead runner: no process is left"
+[ -n "$watching" ] && ended "$watching" || not_ok "a dead runner: its supervisor ends, too"
 rm -rf results/stuck
 "$runner" stuck.yaml >out 2>err </dev/null &
 pid=$!
 wait_for_step "$probe_events"
-supervisor=$(sed -n '/"supervisor"/,$ s/.*"pid": \([0-9]*\).*/\1/p' \
-    results/stuck/cells/stuck-*/attempt-1/owner.json)
-kill -KILL "$supervisor"
+kill -KILL "$(supervisor)"
 status=0
 wait $pid || status=$?
 expect "a dead supervisor's search is lost" 1 'lost +stuck'

@@ -71,6 +71,16 @@ nothing_left() {
     return 1
 }
 
+# ended PID: it runs no more, given a few seconds; nobody need have waited for it
+ended() {
+    local i
+    for i in $(seq 100); do
+        grep -qs '^State:[[:space:]]*[^ZX]' "/proc/$1/status" || return 0
+        sleep 0.1
+    done
+    return 1
+}
+
 # wait_for_step FILE-GLOB: until an event file that matches tells of a step
 wait_for_step() {
     local i
