@@ -64,8 +64,7 @@ const char *const forecast_limits[] = {
         "NCCL can, are taken to be half of a waited-for all-reduce; no curve of "
         "theirs is measured.",
         "Reduce-scatters of sharded that run beside products have fewer "
-        "multiprocessors "
-        "still than that curve's sums.",
+        "multiprocessors still than that curve's sums.",
         "The embedding's backward over the tokens of all ranks is taken to cost what "
         "it does for one rank's.",
         "That slices wait for the next attention where that takes as long as they do "

@@ -177,15 +177,13 @@ static void judge_strike(const struct verdict_input *in, struct verdict *out) {
 /* Whether another rank, too, met a value that is not finite at the same step: then the
  * training diverged, and neither stands out. A broken rank's reaches others later. */
 static bool is_shared(const struct verdict_input *in, const struct rank *guilty) {
+    int alike = 0; // itself, too
     for (int i = 0; i < in->count; i++) {
         const struct rank *r = &in->ranks[i];
-        if (r != guilty && r->has_error && r->error_status == STATUS_INVALID &&
-                guilty->has_error && guilty->error_status == STATUS_INVALID &&
-                r->error_step == guilty->error_step) {
-            return true;
-        }
+        alike += r->has_error && r->error_status == STATUS_INVALID &&
+                 r->error_step == guilty->error_step;
     }
-    return false;
+    return guilty->has_error && guilty->error_status == STATUS_INVALID && alike > 1;
 }
 
 void verdict_reach(const struct verdict_input *in, struct verdict *out) {

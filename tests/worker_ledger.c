@@ -110,55 +110,60 @@ static void an_embedding_touches_no_more_rows_than_there_are_tokens(void **state
     ledger_finish(&l);
 }
 
+/* What one of two ranks would do. */
+struct half {
+    struct cell cell;
+    struct engine engine;
+    struct ledger ledger;
+};
+
+static void half_open(struct half *h, const char *words) {
+    struct text err = {0};
+    bool unsupported;
+    *h = (struct half){0};
+    cell_init(&h->cell, kernels_cpu(), words);
+    h->cell.options.world = 2;
+    assert_true(engine_build(&h->engine, &h->cell.options, &unsupported, &err));
+    ledger_init(&h->ledger, &h->engine.training, &h->engine.parameters,
+            &h->engine.shape, 1);
+}
+
+static void half_close(struct half *h) {
+    ledger_finish(&h->ledger);
+    engine_unbuild(&h->engine);
+    cell_destroy(&h->cell);
+}
+
 /* Two ranks' tokens, 32 each, 64 rows of 32 channels: what is handed in, and what
  * comes; of rows, a rank's own lie where they belong. */
 static void what_is_gathered_counts_for_all_ranks(void **state) {
     (void)state;
-    struct text err = {0};
-    struct ledger l = {0};
-    struct engine e = {0};
-    struct cell c;
-    bool unsupported;
-    cell_init(&c, kernels_cpu(), "arch=gpt layers=1 vocab=5000 ranks=2 ddp=bucketed");
-    c.options.world = 2;
-    assert_true(engine_build(&e, &c.options, &unsupported, &err));
-    ledger_init(&l, &e.training, &e.parameters, &e.shape, 1);
-    must_be(&l, OP_ALL_GATHER, "tokens of all ranks", 1, 4.0 * (32 + 64), 0);
-    must_be(&l, OP_ALL_GATHER, "dresidual of all ranks", 1, 4.0 * 32 * 64, 0);
+    struct half h;
+    half_open(&h, "arch=gpt layers=1 vocab=5000 ranks=2 ddp=bucketed");
+    must_be(&h.ledger, OP_ALL_GATHER, "tokens of all ranks", 1, 4.0 * (32 + 64), 0);
+    must_be(&h.ledger, OP_ALL_GATHER, "dresidual of all ranks", 1, 4.0 * 32 * 64, 0);
     // Rows in, and of either table as many in and out: its head's gradient is there.
     double positions = 2.0 * 16 * 32;
-    must_be(&l, OP_EMBEDDING_BACKWARD, "transformer.wte.weight", 1,
+    must_be(&h.ledger, OP_EMBEDDING_BACKWARD, "transformer.wte.weight", 1,
             4.0 * (64 * 32 + 64 + 2 * 64 * 32 + positions), 0);
-    ledger_finish(&l);
-    engine_unbuild(&e);
-    cell_destroy(&c);
+    half_close(&h);
 }
 
 /* Of weights and gradients a rank's own half, in one launch however many buckets. */
 static void an_optimizer_that_is_spread_counts_what_is_its_own(void **state) {
     (void)state;
-    struct text err = {0};
-    struct ledger l = {0};
-    struct engine e = {0};
-    struct cell c;
-    bool unsupported;
-    cell_init(&c, kernels_cpu(),
-            "arch=llama d_model=256 heads=4 d_ff=512 precision=bf16 ranks=2 "
-            "ddp=sharded bucket_mb=0.5");
-    c.options.world = 2;
-    assert_true(engine_build(&e, &c.options, &unsupported, &err));
-    assert_true(e.ddp.shards.count > 2);
-    ledger_init(&l, &e.training, &e.parameters, &e.shape, 1);
-    double own = (double)e.parameters.owned, chunks = own / NORM_CHUNK;
+    struct half h;
+    half_open(&h, "arch=llama d_model=256 heads=4 d_ff=512 precision=bf16 ranks=2 "
+                  "ddp=sharded bucket_mb=0.5");
+    assert_true(h.engine.ddp.shards.count > 2);
+    double own = (double)h.engine.parameters.owned, chunks = own / NORM_CHUNK;
     // All chunks' sums, in whole 16 bytes: half are this rank's.
     double partials = 4 * ceil(2 * chunks / 4) * 4 / 2;
-    must_be(&l, OP_NORM_PARTIALS, "norm_partials", 1, 2 * own + 4 * chunks + partials,
-            0);
-    must_be(&l, OP_ADAMW, "weights", 1,
+    must_be(&h.ledger, OP_NORM_PARTIALS, "norm_partials", 1,
+            2 * own + 4 * chunks + partials, 0);
+    must_be(&h.ledger, OP_ADAMW, "weights", 1,
             28 * own + own / ADAMW_BLOCK + 4 * chunks + 4.0 * CONTROL_COUNT, 0);
-    ledger_finish(&l);
-    engine_unbuild(&e);
-    cell_destroy(&c);
+    half_close(&h);
 }
 
 static void the_master_that_is_the_weights_is_written_once(void **state) {

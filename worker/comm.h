@@ -42,7 +42,7 @@ struct comm_failure {
 enum comm_share {
     COMM_SHARE_ALL,  /* what they need to be fast: the caller waits for them */
     COMM_SHARE_FEW,  /* a few multiprocessors: the caller's work runs beside them */
-    COMM_SHARE_LEAST /* fewer still: likewise, and they only scatter and gather */
+    COMM_SHARE_LEAST /* fewer still: likewise, and they scatter, gather, or are small */
 };
 
 struct comm_options {
